@@ -1,0 +1,104 @@
+/* The configuration file as one struct, read once and then immutable, shared by all threads. Every key
+ * may be written in both spellings of connmix (camelCase and snake_case) and by its older names.
+ * Durations are in the units of the file (seconds unless named otherwise), sizes in bytes. */
+#pragma once
+
+#include "base/log.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_protocol {
+    CONFIG_PROTOCOL_SCRIPT,    /* no `protocol` key: a script of generation 1 */
+    CONFIG_PROTOCOL_SOCKET,    /* socket, custom */
+    CONFIG_PROTOCOL_WEBSOCKET, /* websocket */
+};
+
+struct config_listener {
+    int port;
+    char *bind;
+};
+
+struct config_option {
+    char *name, *value; /* scalars as written in the file */
+};
+
+struct config_user {
+    char *username, *password, *host;
+    bool read, write;
+};
+
+struct config_redis {
+    char *name, *addr, *password;
+    int db, pool_size, min_idle_conns, max_conn_age, idle_timeout;
+};
+
+/* An API port: the center's or the engine's. */
+struct config_api {
+    struct config_listener listen;
+    char *advertise; /* HOST:PORT told to consumers; "": the address on which they asked */
+    char **origins;  /* NULL-terminated; empty: all */
+    uint32_t read_buffer_size, write_buffer_size;
+    uint32_t read_timeout, write_timeout;
+};
+
+struct config_server {
+    struct config_listener listen;
+    enum config_protocol protocol;
+    struct config_option *options;
+    size_t option_count;
+    char *entry; /* resolved: absolute, or relative to the working directory */
+    int line;    /* of the server's block in the file */
+    uint32_t byte_code_expires;
+    uint32_t read_buffer_size, write_buffer_size;
+    uint32_t read_timeout, write_timeout, handshake_timeout; /* 0: never, where it is allowed */
+    uint32_t ping_interval;                                  /* 0: no pings */
+    uint64_t max_message_size, max_backlog, read_ahead, max_context;
+    uint32_t max_connections; /* 0: the descriptor limit */
+    uint32_t max_subscriptions, max_channel_length;
+    bool shared_encode; /* auto, or off */
+    char **origins;     /* NULL-terminated; empty: all */
+};
+
+struct config {
+    char *file;
+    struct {
+        char *filename; /* resolved; "": no file */
+        int max_files;
+        enum log_level level;
+    } logging;
+    struct {
+        uint32_t max_age, age_buckets, buf_cap;
+    } prometheus;
+    struct config_user *users;
+    size_t user_count;
+    struct config_listener center_registry, mesh_point;
+    struct config_api center_api, engine_api;
+    char *engine_center_registry; /* HOST:PORT */
+    uint32_t stop_timeout;
+    struct {
+        uint32_t topic_size, max_topics;
+        bool full_error; /* full: error; else block */
+        uint32_t full_timeout, stall_timeout;
+        bool affinity_any; /* affinity: any; else client */
+    } queue;
+    struct config_redis *redis;
+    size_t redis_count;
+    struct config_server *servers;
+    size_t server_count;
+};
+
+/* Warnings and errors, each a whole line without a line break: "FILE:LINE:COLUMN: what; remedy". */
+typedef void config_report(bool is_error, const char *text, void *data);
+
+/* Reads a file. Reports everything it finds wrong, not only the first. Returns the configuration, or
+ * NULL after at least one error. */
+struct config *config_load(const char *file, config_report *report, void *data);
+
+/* The same of text in memory; `file` names it in reports and is where relative paths start. */
+struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,
+                            void *data);
+void config_free(struct config *config);
+
+/* The value of a server's option, NULL when there is none. */
+const char *config_option(const struct config_server *server, const char *name);

@@ -1,0 +1,120 @@
+/* The messages that cross threads: what a mailbox's handler may find. Types only; who allocates and
+ * who frees stands at each. */
+#pragma once
+
+#include "base/blob.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "loop/mailbox.h"
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum msg_type {
+    /* to a worker */
+    MSG_ACCEPTED,    /* struct msg_accepted, from the acceptor */
+    MSG_COMMAND,     /* struct command, to be carried out */
+    MSG_PUSH_ANSWER, /* struct push_answer, from the queue */
+    MSG_DRAIN,       /* struct msg: close what is open, take nothing new */
+    MSG_STOP,        /* struct msg: end the thread's loop; to every thread */
+    /* to the api */
+    MSG_ENTRY,   /* struct entry, pushed or waiting to be */
+    MSG_RESIZED, /* struct msg_resized: a topic's bound has been raised */
+    /* to whoever sent a command */
+    MSG_OUTCOME, /* the struct command again, carried out */
+    /* to the main thread */
+    MSG_CLOSED,  /* struct msg_closed: a connection is gone, from its worker */
+    MSG_DRAINED, /* struct msg: a worker has no connection left */
+};
+
+/* A connection that was accepted. Freed by the worker, which owns the descriptor from then on. */
+struct msg_accepted {
+    struct msg msg;
+    int fd;
+    int server; /* index in the configuration */
+    struct sockaddr_storage peer;
+};
+
+struct msg_closed {
+    struct msg msg;
+    int server, worker;
+};
+
+/* What a command does to a client, or to a channel's subscribers on the worker that gets it. */
+enum command_kind {
+    COMMAND_SEND,              /* client, data, binary */
+    COMMAND_PUBLISH,           /* name: the channel; data, binary */
+    COMMAND_SET_CONTEXT,       /* data: a JSON object's text */
+    COMMAND_SET_CONTEXT_VALUE, /* name: the key; data: a JSON value's text */
+    COMMAND_SUBSCRIBE,         /* data: channels, packed (strings_next) */
+    COMMAND_UNSUBSCRIBE,       /* the same */
+    COMMAND_CLOSE,
+};
+
+enum command_status {
+    COMMAND_DONE,
+    COMMAND_NO_CLIENT, /* unknown or closing */
+    COMMAND_FAILED,    /* known, but refused: `why` says it */
+};
+
+/* Allocated by the sender, carried out by one worker, and then posted back to `reply_to` as
+ * MSG_OUTCOME: the sender's again, which frees it with command_free. Without reply_to the worker
+ * frees it. */
+struct command {
+    struct msg msg;
+    enum command_kind kind;
+    struct mailbox *reply_to;
+    uint64_t tag;   /* the sender's */
+    uint64_t since; /* the sender's */
+    uint64_t client;
+    bool binary;
+    struct blob *name, *data; /* one reference each; NULL where the kind has none */
+    /* the outcome */
+    enum command_status status;
+    uint32_t delivered, failed; /* clients */
+    const char *why;            /* static text, with COMMAND_FAILED */
+};
+
+/* Zeroed but for its kind. */
+struct command *command_new(enum command_kind kind);
+void command_free(struct command *command);
+
+/* Strings of any bytes packed into one blob: each a 32-bit length and its bytes. */
+void strings_add(struct buf *packed, const char *text, size_t len);
+/* Start with *offset = 0; false at the end. */
+bool strings_next(const struct blob *packed, size_t *offset, const char **text, size_t *len);
+
+struct gate;
+
+/* One message of a client on its way to a consumer. Allocated by the pushing worker, freed by the api
+ * loop. */
+struct entry {
+    struct msg msg;
+    struct gate *gate; /* its topic */
+    uint64_t client;   /* 0: pushed outside of a connection */
+    /* Not inside the bound: stands in line until there is room, and is answered exactly once. */
+    bool waiting;
+    struct push_answer *answer; /* where `waiting`; allocated by the worker, posted back by the queue */
+    struct mailbox *reply_to;   /* where `waiting` */
+    /* the queue's own */
+    uint64_t seq, due_ms;
+    struct list in_lane, in_line;
+    /* the value as JSON text, valid UTF-8 */
+    uint32_t len;
+    char json[];
+};
+
+struct push_answer {
+    struct msg msg;
+    uint64_t client; /* whose handler waits; 0: none */
+    uint64_t tag;    /* the pushing worker's */
+    bool granted;    /* else timed out */
+    uint32_t depth;  /* where granted: entries now in the topic */
+};
+
+/* Freed by the api loop. */
+struct msg_resized {
+    struct msg msg;
+    struct gate *gate;
+};

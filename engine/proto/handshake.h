@@ -1,0 +1,47 @@
+/* The opening handshake (RFC 6455 section 4.2) without I/O, and the strict part of HTTP/1.1 (RFC 9112)
+ * that it needs: no folded lines, no bare CR, no space before a colon, no body. */
+#pragma once
+
+#include "base/buf.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { HANDSHAKE_HEADERS_MAX = 100, HANDSHAKE_HEAD_MAX = 16 * 1024 };
+
+struct slice {
+    const char *data;
+    size_t len;
+};
+
+/* Slices point into the bytes that were parsed. */
+struct handshake_header {
+    struct slice name, value;
+};
+
+struct handshake {
+    struct slice method, uri, version, host, key;
+    struct slice extensions, protocols, origin; /* of the first such header; empty when absent */
+    struct handshake_header headers[HANDSHAKE_HEADERS_MAX];
+    size_t header_count;
+    size_t head_len; /* bytes up to and with the empty line */
+    int status;      /* with HANDSHAKE_BAD: 400 404 405 426 431 505 … */
+    const char *why; /* with HANDSHAKE_BAD: static text for the reason line and the log */
+};
+
+enum handshake_result { HANDSHAKE_MORE, HANDSHAKE_OK, HANDSHAKE_BAD };
+
+/* Looks at all bytes received so far. The path is the caller's to judge. */
+enum handshake_result handshake_parse(struct handshake *out, const char *data, size_t len);
+
+/* The first header of that name, whatever its case; NULL when there is none. */
+const struct handshake_header *handshake_find(const struct handshake *h, const char *name);
+
+enum { HANDSHAKE_ACCEPT_LEN = 28 };
+void handshake_accept(struct slice key, char out[HANDSHAKE_ACCEPT_LEN + 1]);
+
+/* Appends the 101 answer; `extensions` may be NULL. */
+void handshake_answer(struct buf *out, const struct handshake *h, const char *extensions);
+
+/* Appends a whole HTTP answer that refuses, with `Connection: close`; 426 names version 13, 405 names
+ * GET. `why` becomes the body's one line. */
+void handshake_refuse(struct buf *out, int status, const char *why);

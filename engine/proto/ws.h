@@ -1,0 +1,72 @@
+/* WebSocket framing (RFC 6455) without I/O: bytes in, events out. No allocation but for messages that
+ * come in more than one piece; no clock, no socket, no Lua.
+ *
+ * The decoder eats a stream of client frames. Fragments are joined; control frames between them come
+ * out as they come in; text is checked as it arrives, so that a bad byte fails at once, inside an
+ * unfinished frame too. After WS_CLOSE or WS_FAIL the stream is over: whatever follows is eaten. */
+#pragma once
+
+#include "base/buf.h"
+#include "proto/utf8.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum ws_opcode {
+    WS_OP_CONTINUATION = 0,
+    WS_OP_TEXT = 1,
+    WS_OP_BINARY = 2,
+    WS_OP_CLOSE = 8,
+    WS_OP_PING = 9,
+    WS_OP_PONG = 10,
+};
+
+enum ws_event {
+    WS_MORE,    /* all input was eaten, nothing is complete */
+    WS_MESSAGE, /* item: opcode text or binary, data */
+    WS_PING,    /* item: data */
+    WS_PONG,    /* item: data */
+    WS_CLOSE,   /* item: code (0: the frame had none), data: the reason */
+    WS_FAIL,    /* item: code to fail the connection with, why */
+};
+
+struct ws_item {
+    enum ws_opcode opcode;
+    const char *data; /* valid until the next call with the same decoder or scratch buffer */
+    size_t len;
+    uint16_t code;
+    const char *why; /* static text */
+};
+
+/* In the caller's memory, small: one for each connection. */
+struct ws_decoder {
+    uint64_t max_message; /* bytes of a whole message */
+    uint64_t left;        /* payload bytes of the current frame still to come */
+    struct buf message;   /* what has come of a message (or of a control frame) in pieces */
+    /* … private state: add fields as needed … */
+};
+
+void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message);
+void ws_decoder_fini(struct ws_decoder *decoder);
+
+/* Eats input up to the next event. *eaten: how many bytes; call again with the rest, also after
+ * WS_MESSAGE, WS_PING, WS_PONG. `data` is not changed. `scratch` is where a frame that is whole in `data`
+ * is unmasked to; it may be shared by all connections of a thread. */
+enum ws_event ws_decode(struct ws_decoder *decoder, struct buf *scratch, const char *data, size_t len,
+                        size_t *eaten, struct ws_item *item);
+
+/* Inside a message or a frame: what was received is not complete. */
+bool ws_decoder_pending(const struct ws_decoder *decoder);
+
+enum { WS_HEADER_MAX = 10 };
+
+/* Writes the header of an unmasked final frame; returns its length. */
+size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
+
+/* Appends a whole unmasked frame. */
+void ws_encode(struct buf *out, enum ws_opcode opcode, const void *data, size_t len);
+
+/* Appends a close frame; code 0: without a body. The reason is cut to what fits, at a character. */
+void ws_encode_close(struct buf *out, uint16_t code, const char *reason);
+
+/* May a peer send this code in a close frame? */
+bool ws_close_code_valid(uint16_t code);
