@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
@@ -12,19 +13,23 @@ struct log_options {
     const char *filename; /* NULL or "": no file; its folder is made when missing */
     int max_files;        /* rotated files that are kept beside the one in use; 0 keeps all */
     enum log_level level;
-    bool terminal; /* also to standard output */
+    bool terminal; /* also to standard output; without a file it is where lines go in any case */
 };
 
 /* Returns 0, or a negative errno when the file cannot be opened (nothing runs then). */
 int log_start(const struct log_options *options) __attribute__((warn_unused_result));
 
-/* Writes what is buffered, ends the thread. */
+/* Writes what is buffered, ends the thread. Does nothing when none runs. */
 void log_stop(void);
+
+/* The size at which files of the next log_start are rotated, 100 MiB unless set: for tests. */
+void log_set_file_size_max(uint64_t size);
 
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 
-/* One line; line breaks within are kept and indented. `module` names the speaker: "net", "script". */
+/* One line; line breaks within are kept and indented, other control characters become '?', what is
+ * longer than 64 KiB is cut. `module` names the speaker: "net", "script". */
 void log_write(enum log_level level, const char *module, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

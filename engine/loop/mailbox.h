@@ -1,12 +1,13 @@
 /* The only door between threads: many producers, one consumer. A post never waits and never
- * allocates; the consumer's loop is woken only when the box was empty, and takes all there is as one
- * batch. Messages of one producer arrive in the order posted.
+ * allocates; the consumer's loop is woken only when the box was empty, and takes all there is as
+ * one batch. Messages of one producer arrive in the order posted.
  *
- * Boxes are not bounded by themselves: whoever posts holds a credit (an unanswered command of an API
- * connection, a suspended handler, a connection that counts against maxConnections). */
+ * Boxes are not bounded by themselves: whoever posts holds a credit (an unanswered command of an
+ * API connection, a suspended handler, a connection that counts against maxConnections). */
 #pragma once
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <uv.h>
 
 /* First member of whatever is sent; the receiver finds the rest by `type` (msg/msg.h). */
@@ -20,6 +21,9 @@ typedef void mailbox_handler(struct msg *msg, void *data);
 
 struct mailbox {
     _Atomic(struct msg *) head; /* newest first */
+    _Atomic uint64_t wakes;     /* that producers have finished */
+    uint64_t batches;           /* taken: each had one producer that wakes */
+    struct msg *batch;          /* what is left of the one being handed over, oldest first */
     uv_async_t wake;
     mailbox_handler *handler;
     void *data;
@@ -31,9 +35,11 @@ void mailbox_open(struct mailbox *box, uv_loop_t *loop, mailbox_handler *handler
 /* Any thread, while the box is open. Takes ownership. */
 void mailbox_post(struct mailbox *box, struct msg *msg);
 
-/* Loop's thread: hands over what is there now, without waiting for the wake. */
+/* Loop's thread: hands over what is there now, without waiting for the wake. What a handler posts
+ * to its own box comes with the next batch. */
 void mailbox_drain(struct mailbox *box);
 
-/* Loop's thread, when nobody posts any more. Drains, then closes the handle; the struct must live until
- * the loop has run once more. */
+/* Loop's thread, also from the handler, when nobody posts any more (whoever posted last may still
+ * be inside mailbox_post). Drains, then closes the handle; the struct must live until the loop has
+ * run once more. */
 void mailbox_close(struct mailbox *box);

@@ -12,12 +12,11 @@ struct pulse {
     _Atomic(const char *) what;             /* static text: "on_message" */
     _Atomic uint64_t client;                /* 0: none */
     const char *name;                       /* "worker 0"; set before the watchdog starts */
-    uint64_t reported_ms;                   /* the watchdog's own */
 };
 
 struct watchdog;
 
-/* Watches `count` pulses, which outlive it; a call that has not returned after `limit_ms` is logged as
+/* Watches `count` pulses, which outlive it (the array of pointers need not); a call that has not returned after `limit_ms` is logged as
  * an error, again each time its duration has doubled, and once more as a warning when it returned. */
 struct watchdog *watchdog_start(struct pulse **pulses, int count, uint64_t limit_ms);
 void watchdog_stop(struct watchdog *watchdog);

@@ -1,6 +1,6 @@
-/* Client ids: node 10 bits, worker 6, then the slot and generation of the worker's table (slots.h), so
- * that routing is arithmetic. They fit a signed 64-bit integer; on the wire and in Lua they are decimal
- * strings. 0 is no client. */
+/* Client ids: node 10 bits, worker 6, then the slot and generation of the worker's table (slots.h),
+ * so that routing is arithmetic. They fit a signed 64-bit integer; on the wire and in Lua they are
+ * decimal strings. 0 is no client. */
 #pragma once
 
 #include <stdbool.h>

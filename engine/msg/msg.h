@@ -19,7 +19,8 @@ enum msg_type {
     MSG_DRAIN,       /* struct msg: close what is open, take nothing new */
     MSG_STOP,        /* struct msg: end the thread's loop; to every thread */
     /* to the api */
-    MSG_ENTRY,   /* struct entry, pushed or waiting to be */
+    MSG_HURRY, /* struct msg: a drain has begun; no new connection, what waits is given up sooner */
+    MSG_ENTRY, /* struct entry, pushed or waiting to be */
     MSG_RESIZED, /* struct msg_resized: a topic's bound has been raised */
     /* to whoever sent a command */
     MSG_OUTCOME, /* the struct command again, carried out */
@@ -43,12 +44,12 @@ struct msg_closed {
 
 /* What a command does to a client, or to a channel's subscribers on the worker that gets it. */
 enum command_kind {
-    COMMAND_SEND,              /* client, data, binary */
-    COMMAND_PUBLISH,           /* name: the channel; data, binary */
-    COMMAND_SET_CONTEXT,       /* data: a JSON object's text */
-    COMMAND_SET_CONTEXT_VALUE, /* name: the key; data: a JSON value's text */
-    COMMAND_SUBSCRIBE,         /* data: channels, packed (strings_next) */
-    COMMAND_UNSUBSCRIBE,       /* the same */
+    COMMAND_SEND,        /* client, data, binary */
+    COMMAND_PUBLISH,     /* name: the channel; data, binary */
+    COMMAND_SET_CONTEXT, /* data: keys and JSON texts of their values by turns, packed
+                            (strings_next) */
+    COMMAND_SUBSCRIBE,   /* data: channels, packed (strings_next) */
+    COMMAND_UNSUBSCRIBE, /* the same */
     COMMAND_CLOSE,
 };
 
@@ -87,16 +88,17 @@ bool strings_next(const struct blob *packed, size_t *offset, const char **text, 
 
 struct gate;
 
-/* One message of a client on its way to a consumer. Allocated by the pushing worker, freed by the api
- * loop. */
+/* One message of a client on its way to a consumer. Allocated by the pushing worker, freed by the
+ * api loop. */
 struct entry {
     struct msg msg;
     struct gate *gate; /* its topic */
     uint64_t client;   /* 0: pushed outside of a connection */
     /* Not inside the bound: stands in line until there is room, and is answered exactly once. */
     bool waiting;
-    struct push_answer *answer; /* where `waiting`; allocated by the worker, posted back by the queue */
-    struct mailbox *reply_to;   /* where `waiting` */
+    struct push_answer
+        *answer; /* where `waiting`; allocated by the worker, posted back by the queue */
+    struct mailbox *reply_to; /* where `waiting` */
     /* the queue's own */
     uint64_t seq, due_ms;
     struct list in_lane, in_line;
@@ -107,10 +109,10 @@ struct entry {
 
 struct push_answer {
     struct msg msg;
-    uint64_t client; /* whose handler waits; 0: none */
-    uint64_t tag;    /* the pushing worker's */
-    bool granted;    /* else timed out */
-    uint32_t depth;  /* where granted: entries now in the topic */
+    void *owner; /* the pushing worker's own, as is the tag */
+    uint64_t tag;
+    bool granted;   /* else timed out */
+    uint32_t depth; /* where granted: entries now in the topic */
 };
 
 /* Freed by the api loop. */

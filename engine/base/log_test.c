@@ -1,0 +1,498 @@
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <regex.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64], file[128];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/log_test.XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(file, sizeof file, "%s/engine.log", folder);
+    return 0;
+}
+
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *inner = xasprintf("%s/%s", path, e->d_name);
+        remove_tree(inner);
+        free(inner);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    remove(path);
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    log_set_file_size_max(100u << 20);
+    remove_tree(folder);
+    return 0;
+}
+
+static char *contents(const char *path)
+{
+    struct buf buf = {0};
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    for (int c; (c = getc(in)) != EOF;)
+        buf_append_char(&buf, (char)c);
+    buf_append_char(&buf, '\0');
+    fclose(in);
+    return buf.data;
+}
+
+static void assert_matches(const char *text, const char *pattern)
+{
+    regex_t regex;
+    assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    if (regexec(&regex, text, 0, NULL, 0) != 0)
+        fail_msg("\"%s\" does not match %s", text, pattern);
+    regfree(&regex);
+}
+
+static void start(int max_files)
+{
+    const struct log_options options = {
+        .filename = file, .max_files = max_files, .level = LOG_LEVEL_INFO};
+    assert_int_equal(log_start(&options), 0);
+}
+
+static void start_shown(void)
+{
+    const struct log_options options = {
+        .filename = file, .level = LOG_LEVEL_INFO, .terminal = true};
+    assert_int_equal(log_start(&options), 0);
+}
+
+static bool exists(const char *suffix)
+{
+    char *path = xasprintf("%s%s", file, suffix);
+    bool is_there = access(path, F_OK) == 0;
+    free(path);
+    return is_there;
+}
+
+static void test_a_line(void **state)
+{
+    (void)state;
+    start(0);
+    log_info("net", "port %d", 6790);
+    log_error("script", "in\r\nthree\nlines\x1b[0m\n");
+    log_stop();
+    char *text = contents(file);
+    assert_matches(text,
+                   "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} "
+                   "INFO  net: port 6790\n"
+                   "[-0-9]{10} [:.0-9]{12} ERROR script: in\n    three\n    lines\\?\\[0m\n$");
+    free(text);
+}
+
+static void test_only_from_its_level_on(void **state)
+{
+    (void)state;
+    start(0);
+    log_debug("a", "unheard");
+    log_set_level(LOG_LEVEL_WARN);
+    assert_int_equal(log_level(), LOG_LEVEL_WARN);
+    log_info("a", "unheard");
+    log_warn("a", "heard");
+    log_set_level(LOG_LEVEL_DEBUG);
+    log_debug("a", "heard too");
+    log_stop();
+    char *text = contents(file);
+    assert_matches(text, "^[^\n]* WARN  a: heard\n[^\n]* DEBUG a: heard too\n$");
+    free(text);
+}
+
+static void test_long_lines_are_cut(void **state)
+{
+    (void)state;
+    char *text = xmalloc(1 << 20);
+    memset(text, 'x', (1 << 20) - 1);
+    text[(1 << 20) - 1] = '\0';
+    start(0);
+    log_info("a", "%s", text);
+    log_stop();
+    free(text);
+    text = contents(file);
+    assert_int_equal(strlen(text), 1 << 16);
+    assert_matches(text, "x \\[cut\\]\n$");
+    free(text);
+}
+
+static void test_makes_the_folders_of_its_file(void **state)
+{
+    (void)state;
+    char *path = xasprintf("%s/a/b/engine.log", folder);
+    const struct log_options options = {.filename = path, .level = LOG_LEVEL_INFO};
+    assert_int_equal(log_start(&options), 0);
+    log_stop();
+    assert_int_equal(access(path, W_OK), 0);
+    free(path);
+}
+
+static void test_a_file_that_cannot_be_opened(void **state)
+{
+    (void)state;
+    const struct log_options options = {.filename = folder, .level = LOG_LEVEL_INFO};
+    assert_true(log_start(&options) < 0);
+    log_stop();
+    char *path = xasprintf("%s/no-folder/engine.log", file);
+    fclose(fopen(file, "w"));
+    const struct log_options below_a_file = {.filename = path, .level = LOG_LEVEL_INFO};
+    assert_true(log_start(&below_a_file) < 0);
+    free(path);
+}
+
+/* Puts `fd` in the place of `std` and returns a copy of what stood there. */
+static int replace(int std, int fd)
+{
+    int old = dup(std);
+    dup2(fd, std);
+    return old;
+}
+
+static void restore(int std, int old)
+{
+    dup2(old, std);
+    close(old);
+}
+
+static void test_without_a_writer_lines_go_to_standard_error(void **state)
+{
+    (void)state;
+    int fd = open(file, O_CREAT | O_RDWR, 0600);
+    log_set_level(LOG_LEVEL_INFO);
+    int old = replace(STDERR_FILENO, fd);
+    log_info("main", "before");
+    restore(STDERR_FILENO, old);
+    close(fd);
+    char *text = contents(file);
+    assert_matches(text, "^[^\n]* INFO  main: before\n$");
+    free(text);
+}
+
+static void test_to_the_terminal_and_the_file(void **state)
+{
+    (void)state;
+    char *shown = xasprintf("%s/shown", folder);
+    int fd = open(shown, O_CREAT | O_RDWR, 0600);
+    int old = replace(STDOUT_FILENO, fd);
+    start_shown();
+    log_info("main", "ready");
+    log_stop();
+    restore(STDOUT_FILENO, old);
+    close(fd);
+    char *on_terminal = contents(shown), *in_file = contents(file);
+    assert_matches(on_terminal, "^[^\n]* INFO  main: ready\n$");
+    assert_string_equal(on_terminal, in_file);
+    free(on_terminal);
+    free(in_file);
+    free(shown);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+static void set_last_written(const char *path, time_t when)
+{
+    const struct timespec times[2] = {{.tv_sec = when}, {.tv_sec = when}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void test_rotated_when_the_day_has_changed(void **state)
+{
+    (void)state;
+    time_t noon = 1735732800; /* 2025-01-01 12:00 UTC: the same day within 11 hours of it */
+    write_file(file, "an old line\n");
+    set_last_written(file, noon);
+    char *taken = xasprintf("%s.2025-01-01", file);
+    write_file(taken, "an older one\n");
+    start(0);
+    log_info("a", "new");
+    log_info("a", "newer");
+    log_stop();
+    char *text = contents(file);
+    assert_matches(text, "^[^\n]* a: new\n[^\n]* a: newer\n$");
+    free(text);
+    text = contents(taken);
+    assert_string_equal(text, "an older one\n");
+    free(text);
+    free(taken);
+    taken = xasprintf("%s.2025-01-01.1", file);
+    text = contents(taken);
+    assert_string_equal(text, "an old line\n");
+    free(text);
+    free(taken);
+}
+
+static void test_goes_on_in_the_file_of_the_same_day(void **state)
+{
+    (void)state;
+    start(0);
+    log_info("a", "first");
+    log_stop();
+    start(0);
+    log_info("a", "second");
+    log_stop();
+    char *text = contents(file);
+    assert_matches(text, "^[^\n]* a: first\n[^\n]* a: second\n$");
+    free(text);
+}
+
+static int count_files(void)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        count += e->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+static void test_rotated_by_size_and_the_oldest_removed(void **state)
+{
+    (void)state;
+    char *ancient = xasprintf("%s.2025-01-01.12", file),
+         *other = xasprintf("%s.2025-01-01.x", file);
+    write_file(ancient, "");
+    write_file(other, "not a file of ours\n");
+    log_set_file_size_max(1000);
+    start(3);
+    for (int i = 0; i < 60; i++)
+        log_info("a", "%0100d", i);
+    log_stop();
+    /* 141 bytes a line, 7 in each file: 56 were rotated in 8 files, of which 3 are left. */
+    assert_int_equal(count_files(), 1 + 3 + 1);
+    assert_int_not_equal(access(ancient, F_OK), 0);
+    assert_int_equal(access(other, F_OK), 0);
+    char *text = contents(file);
+    assert_matches(text, "^[^\n]*0056\n.*0059\n$");
+    free(text);
+    free(ancient);
+    free(other);
+}
+
+static void test_names_of_one_day_stay_in_the_order_of_age(void **state)
+{
+    (void)state;
+    char today[32];
+    time_t now = time(NULL);
+    strftime(today, sizeof today, ".%Y-%m-%d", localtime(&now));
+    char *oldest = xasprintf("%s.9", today), *newer = xasprintf("%s.10", today);
+    char *paths[] = {xasprintf("%s%s", file, oldest), xasprintf("%s%s", file, newer)};
+    write_file(paths[0], "");
+    write_file(paths[1], "");
+    log_set_file_size_max(100);
+    start(2);
+    log_info("a", "%080d", 1);
+    log_info("a", "%080d", 2);
+    log_stop();
+    assert_false(exists(oldest));
+    assert_true(exists(newer));
+    assert_int_equal(count_files(), 3);
+    free(oldest);
+    free(newer);
+    free(paths[0]);
+    free(paths[1]);
+}
+
+static void *speak(void *data)
+{
+    for (int i = 0; i < 500; i++)
+        log_info("a", "%s %d of a line that spans\ntwo", (const char *)data, i);
+    return NULL;
+}
+
+static int count_of(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
+        count++;
+    return count;
+}
+
+static void test_lines_of_several_threads_stay_whole(void **state)
+{
+    (void)state;
+    static char *const names[] = {"one", "two", "three"};
+    pthread_t threads[3];
+    start(0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, speak, names[i]), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    log_stop();
+    char *text = contents(file);
+    assert_int_equal(count_of(text, " of a line that spans\n    two\n"), 1500);
+    assert_int_equal(count_of(text, "\n"), 3000);
+    assert_int_equal(count_of(text, "a: three "), 500);
+    free(text);
+}
+
+static void *read_to_the_end(void *data)
+{
+    int fd = *(int *)data;
+    struct buf *buf = xcalloc(1, sizeof *buf);
+    ssize_t n;
+    while ((n = read(fd, buf_reserve(buf, 1 << 16), 1 << 16)) > 0)
+        buf->len += (size_t)n;
+    buf_append_char(buf, '\0');
+    return buf;
+}
+
+/* The terminal takes nothing, so the writer stands still, and both buffers and the pipe fill up. */
+static void test_what_does_not_fit_is_counted(void **state)
+{
+    (void)state;
+    enum { LINES = 30000 };
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    int old = replace(STDOUT_FILENO, ends[1]);
+    close(ends[1]);
+    const struct log_options options = {.level = LOG_LEVEL_INFO, .terminal = true};
+    int rc = log_start(&options);
+    for (int i = 0; i < LINES; i++)
+        log_info("a", "%0100d", i);
+    pthread_t reader;
+    void *result;
+    pthread_create(&reader, NULL, read_to_the_end, &ends[0]);
+    log_stop();
+    restore(STDOUT_FILENO, old);
+    pthread_join(reader, &result);
+    close(ends[0]);
+    struct buf *text = result;
+    assert_int_equal(rc, 0);
+    int lost = 0;
+    const char *told = strstr(text->data, "WARN  log: ");
+    assert_non_null(told);
+    assert_int_equal(sscanf(told, "WARN  log: %d lines were lost", &lost), 1);
+    assert_true(lost > 0);
+    assert_int_equal(count_of(text->data, "INFO  a: 0") + lost, LINES);
+    buf_free(text);
+    free(text);
+}
+
+static void limit_file_size(rlim_t size)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = size;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+/* Reads on until `what` has come. */
+static void wait_until_shown(int fd, const char *what)
+{
+    struct buf text = {0};
+    ssize_t n = 1;
+    for (bool shown = false; !shown && n > 0;) {
+        n = read(fd, buf_reserve(&text, 4096), 4096);
+        text.len += n > 0 ? (size_t)n : 0;
+        shown = memmem(text.data, text.len, what, strlen(what)) != NULL;
+    }
+    buf_free(&text);
+}
+
+/* A limit on the file's size stands in for a disk that is full. Lines are shown before they go to
+ * the file: when the third is shown, the second has been lost. */
+static void lose_lines(int shown)
+{
+    start(0);
+    log_info("a", "fits, %0500d", 0);
+    log_stop();
+    struct stat info;
+    assert_int_equal(stat(file, &info), 0);
+    limit_file_size((rlim_t)info.st_size + 50); /* half a line fits */
+    start_shown();
+    for (int i = 1; i <= 3; i++) {
+        log_info("a", "line %0100d\nand more of %d", i, i);
+        char *last = xasprintf("more of %d\n", i);
+        wait_until_shown(shown, last);
+        free(last);
+    }
+    limit_file_size(RLIM_INFINITY);
+    log_info("a", "mended");
+    log_stop();
+}
+
+static void test_a_full_disk_ends_nothing(void **state)
+{
+    (void)state;
+    char *said = xasprintf("%s/said", folder);
+    int ends[2], err = open(said, O_CREAT | O_RDWR, 0600);
+    assert_int_equal(pipe(ends), 0);
+    int old_out = replace(STDOUT_FILENO, ends[1]), old_err = replace(STDERR_FILENO, err);
+    lose_lines(ends[0]);
+    restore(STDOUT_FILENO, old_out);
+    restore(STDERR_FILENO, old_err);
+    close(ends[0]);
+    close(ends[1]);
+    close(err);
+    char *text = contents(said);
+    assert_matches(text, "^log file [^\n]*/engine.log: File too large; [^\n]*\n$");
+    free(text);
+    text = contents(file);
+    assert_matches(text, "^[^\n]* a: fits, 0+\n[-0-9]{10} [:.0-9]{12} (INFO  a: |WARN  log: )");
+    int lost = 0;
+    const char *told = strstr(text, "WARN  log: ");
+    assert_non_null(told);
+    assert_int_equal(sscanf(told, "WARN  log: %d lines were lost", &lost), 1);
+    assert_in_range(lost, 2, 3);
+    assert_int_equal(count_of(text, " a: line ") + lost, 3);
+    free(text);
+    free(said);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_a_line),
+        WITH_FOLDER(test_only_from_its_level_on),
+        WITH_FOLDER(test_long_lines_are_cut),
+        WITH_FOLDER(test_makes_the_folders_of_its_file),
+        WITH_FOLDER(test_a_file_that_cannot_be_opened),
+        WITH_FOLDER(test_without_a_writer_lines_go_to_standard_error),
+        WITH_FOLDER(test_to_the_terminal_and_the_file),
+        WITH_FOLDER(test_rotated_when_the_day_has_changed),
+        WITH_FOLDER(test_goes_on_in_the_file_of_the_same_day),
+        WITH_FOLDER(test_rotated_by_size_and_the_oldest_removed),
+        WITH_FOLDER(test_names_of_one_day_stay_in_the_order_of_age),
+        WITH_FOLDER(test_lines_of_several_threads_stay_whole),
+        WITH_FOLDER(test_what_does_not_fit_is_counted),
+        WITH_FOLDER(test_a_full_disk_ends_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,162 @@
+#include "loop/watchdog.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { LOOK_MIN_MS = 50 };
+
+/* What is known of one pulse's call. */
+struct call {
+    uint64_t since_ms;    /* 0: none */
+    uint64_t reported_ms; /* how long it had taken when it was reported last; 0: not reported */
+    const char *what;
+    uint64_t client;
+};
+
+struct watch {
+    struct pulse *pulse;
+    struct call call;
+};
+
+struct watchdog {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+    bool stopping;
+    uint64_t limit_ms;
+    _Atomic uint64_t stalls;
+    int count;
+    struct watch watches[];
+};
+
+/* "on_message of client 123", for a log line. The caller frees it. */
+static char *call_text(const struct call *call)
+{
+    if (call->client == 0)
+        return xstrdup(call->what);
+    return xasprintf("%s of client %" PRIu64, call->what, call->client);
+}
+
+static void report_stall(struct watch *watch, uint64_t took_ms)
+{
+    char *text = call_text(&watch->call);
+    log_error(
+        "watchdog",
+        "%s: %s has not returned for %.1f s: a script loop that never ends cannot be stopped, "
+        "only reported",
+        watch->pulse->name, text, (double)took_ms / 1000);
+    free(text);
+    watch->call.reported_ms = took_ms;
+}
+
+static void report_return(const struct watch *watch, uint64_t took_ms)
+{
+    char *text = call_text(&watch->call);
+    log_warn("watchdog", "%s: %s has returned after about %.1f s", watch->pulse->name, text,
+             (double)took_ms / 1000);
+    free(text);
+}
+
+/* The worker goes on meanwhile: what was read belongs together only when the call is still the same
+ * afterwards. */
+static struct call pulse_read(struct pulse *pulse)
+{
+    struct call call = {0};
+    uint64_t since = atomic_load_explicit(&pulse->since_ms, memory_order_acquire);
+    call.what = atomic_load_explicit(&pulse->what, memory_order_acquire);
+    call.client = atomic_load_explicit(&pulse->client, memory_order_acquire);
+    if (since == atomic_load_explicit(&pulse->since_ms, memory_order_relaxed))
+        call.since_ms = since;
+    return call;
+}
+
+static void look_at(struct watchdog *dog, struct watch *watch, uint64_t now_ms)
+{
+    struct call call = pulse_read(watch->pulse);
+    if (call.since_ms != watch->call.since_ms) {
+        if (watch->call.reported_ms != 0)
+            report_return(watch, now_ms - watch->call.since_ms);
+        watch->call = call;
+    }
+    if (call.since_ms == 0 || now_ms < call.since_ms + dog->limit_ms)
+        return;
+    uint64_t took = now_ms - call.since_ms;
+    uint64_t reported = watch->call.reported_ms;
+    if (reported == 0)
+        atomic_fetch_add_explicit(&dog->stalls, 1, memory_order_relaxed);
+    if (took >= 2 * reported)
+        report_stall(watch, took);
+}
+
+static struct timespec deadline_in(uint64_t ms)
+{
+    uint64_t at = clock_ns() + ms * 1000000u;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000u),
+                             .tv_nsec = (long)(at % 1000000000u)};
+}
+
+static void *run(void *data)
+{
+    struct watchdog *dog = data;
+    uint64_t pause = dog->limit_ms / 4 > LOOK_MIN_MS ? dog->limit_ms / 4 : LOOK_MIN_MS;
+    pthread_mutex_lock(&dog->lock);
+    while (!dog->stopping) {
+        for (int i = 0; i < dog->count; i++)
+            look_at(dog, &dog->watches[i], clock_ms());
+        struct timespec until = deadline_in(pause);
+        pthread_cond_timedwait(&dog->stop, &dog->lock, &until);
+    }
+    pthread_mutex_unlock(&dog->lock);
+    return NULL;
+}
+
+static void start_thread(struct watchdog *dog)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&dog->stop, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&dog->lock, NULL);
+    /* Signals are the main thread's. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    CHECK(pthread_create(&dog->thread, NULL, run, dog) == 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_setname_np(dog->thread, "watchdog");
+}
+
+struct watchdog *watchdog_start(struct pulse **pulses, int count, uint64_t limit_ms)
+{
+    struct watchdog *dog = xcalloc(1, sizeof *dog + (size_t)count * sizeof dog->watches[0]);
+    dog->limit_ms = limit_ms;
+    dog->count = count;
+    for (int i = 0; i < count; i++)
+        dog->watches[i].pulse = pulses[i];
+    start_thread(dog);
+    return dog;
+}
+
+void watchdog_stop(struct watchdog *dog)
+{
+    pthread_mutex_lock(&dog->lock);
+    dog->stopping = true;
+    pthread_cond_signal(&dog->stop);
+    pthread_mutex_unlock(&dog->lock);
+    pthread_join(dog->thread, NULL);
+    pthread_cond_destroy(&dog->stop);
+    pthread_mutex_destroy(&dog->lock);
+    free(dog);
+}
+
+uint64_t watchdog_stalls(const struct watchdog *dog)
+{
+    return atomic_load_explicit(&dog->stalls, memory_order_relaxed);
+}
