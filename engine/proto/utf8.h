@@ -1,5 +1,5 @@
-/* UTF-8 (RFC 3629), checked as it arrives: surrogates, overlong forms and what lies above U+10FFFF are
- * errors at the first byte that makes them so. Pure functions. */
+/* UTF-8 (RFC 3629), checked as it arrives: surrogates, overlong forms and what lies above U+10FFFF
+ * are errors at the first byte that makes them so. Pure functions. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,6 +26,6 @@ bool utf8_valid(const void *data, size_t len);
 /* The length of the longest valid prefix. */
 size_t utf8_prefix(const void *data, size_t len);
 
-/* After a valid prefix, data[0..len) starts with bytes that are not UTF-8: how many of them one U+FFFD
- * replaces (the maximal subpart of Unicode 3.9, at least 1). */
+/* After a valid prefix, data[0..len) starts with bytes that are not UTF-8: how many of them one
+ * U+FFFD replaces (the maximal subpart of Unicode 3.9, at least 1). */
 size_t utf8_bad_len(const void *data, size_t len);

@@ -1,9 +1,10 @@
-/* WebSocket framing (RFC 6455) without I/O: bytes in, events out. No allocation but for messages that
- * come in more than one piece; no clock, no socket, no Lua.
+/* WebSocket framing (RFC 6455) without I/O: bytes in, events out. No allocation but for messages
+ * that come in more than one piece; no clock, no socket, no Lua.
  *
- * The decoder eats a stream of client frames. Fragments are joined; control frames between them come
- * out as they come in; text is checked as it arrives, so that a bad byte fails at once, inside an
- * unfinished frame too. After WS_CLOSE or WS_FAIL the stream is over: whatever follows is eaten. */
+ * The decoder eats a stream of client frames. Fragments are joined; control frames between them
+ * come out as they come in; text is checked as it arrives, so that a bad byte fails at once, inside
+ * an unfinished frame too. After WS_CLOSE or WS_FAIL the stream is over: whatever follows is eaten.
+ */
 #pragma once
 
 #include "base/buf.h"
@@ -20,8 +21,12 @@ enum ws_opcode {
     WS_OP_PONG = 10,
 };
 
+/* Most that a decoder leaves uneaten: a header and the payload of a control frame, less one byte.
+ */
+enum { WS_UNEATEN_MAX = 6 + 125 - 1 };
+
 enum ws_event {
-    WS_MORE,    /* all input was eaten, nothing is complete */
+    WS_MORE,    /* nothing is complete; what was not eaten must come again, with more behind it */
     WS_MESSAGE, /* item: opcode text or binary, data */
     WS_PING,    /* item: data */
     WS_PONG,    /* item: data */
@@ -31,7 +36,8 @@ enum ws_event {
 
 struct ws_item {
     enum ws_opcode opcode;
-    const char *data; /* valid until the next call with the same decoder or scratch buffer */
+    const char *data; /* in the scratch buffer, valid until that is used again; never NULL with an
+                         event that has data */
     size_t len;
     uint16_t code;
     const char *why; /* static text */
@@ -40,21 +46,28 @@ struct ws_item {
 /* In the caller's memory, small: one for each connection. */
 struct ws_decoder {
     uint64_t max_message; /* bytes of a whole message */
-    uint64_t left;        /* payload bytes of the current frame still to come */
-    struct buf message;   /* what has come of a message (or of a control frame) in pieces */
-    /* … private state: add fields as needed … */
+    uint64_t left;        /* payload bytes of the current data frame still to come */
+    struct buf message;   /* what has come of a message in pieces */
+    uint8_t mask[4];      /* turned, so that the next byte of the payload meets mask[0] */
+    uint8_t opcode;       /* of the message that has begun; WS_OP_CONTINUATION: none has */
+    bool fin;             /* the current data frame ends its message */
+    bool over;            /* after WS_CLOSE or WS_FAIL */
+    struct utf8 utf8;     /* of the text that has begun; between two it is at a start by itself */
 };
 
 void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message);
 void ws_decoder_fini(struct ws_decoder *decoder);
 
-/* Eats input up to the next event. *eaten: how many bytes; call again with the rest, also after
- * WS_MESSAGE, WS_PING, WS_PONG. `data` is not changed. `scratch` is where a frame that is whole in `data`
- * is unmasked to; it may be shared by all connections of a thread. */
-enum ws_event ws_decode(struct ws_decoder *decoder, struct buf *scratch, const char *data, size_t len,
-                        size_t *eaten, struct ws_item *item);
+/* Eats input up to the next event. *eaten: how many bytes; call again with the rest until WS_MORE.
+ * Payloads of data frames are eaten as they come; a header or a control frame that is not whole yet
+ * is left (WS_UNEATEN_MAX), though what is wrong with it fails at once. `data` is not changed.
+ * `scratch` holds the item's data: a frame that is whole in `data` is unmasked to it, a message
+ * that came in pieces is moved to it; it may be shared by all connections of a thread. */
+enum ws_event ws_decode(struct ws_decoder *decoder, struct buf *scratch, const char *data,
+                        size_t len, size_t *eaten, struct ws_item *item);
 
-/* Inside a message or a frame: what was received is not complete. */
+/* Inside a message: what was eaten is not complete. What the caller holds uneaten does not count.
+ */
 bool ws_decoder_pending(const struct ws_decoder *decoder);
 
 enum { WS_HEADER_MAX = 10 };
@@ -65,7 +78,8 @@ size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
 /* Appends a whole unmasked frame. */
 void ws_encode(struct buf *out, enum ws_opcode opcode, const void *data, size_t len);
 
-/* Appends a close frame; code 0: without a body. The reason is cut to what fits, at a character. */
+/* Appends a close frame; code 0: without a body. The reason (NULL: none) is cut to what fits, at a
+ * character, and before the first byte that is not UTF-8. */
 void ws_encode_close(struct buf *out, uint16_t code, const char *reason);
 
 /* May a peer send this code in a close frame? */

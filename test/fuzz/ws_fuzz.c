@@ -1,0 +1,149 @@
+/* The same stream is decoded whole and in pieces, with the sizes of the pieces chosen by the input:
+ * the events must be the same, and the decoder's promises about memory and bytes left must hold.
+ *
+ * Input: byte 0 is the limit on messages (an exponent), byte 1 the number of piece sizes that
+ * follow, then the stream. */
+#include "proto/ws.h"
+
+#include "base/check.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct cuts {
+    const uint8_t *sizes;
+    size_t count;
+};
+
+struct run {
+    struct ws_decoder decoder;
+    struct buf scratch, uneaten, log;
+    bool over;
+};
+
+static void check_item(const struct run *run, enum ws_event event, const struct ws_item *item)
+{
+    CHECK(!run->over);
+    CHECK(event == WS_FAIL ? item->why != NULL : item->data != NULL);
+    if (event == WS_MESSAGE) {
+        CHECK(item->len <= run->decoder.max_message);
+        CHECK(item->opcode == WS_OP_TEXT || item->opcode == WS_OP_BINARY);
+        CHECK(item->opcode != WS_OP_TEXT || utf8_valid(item->data, item->len));
+    } else if (event == WS_FAIL) {
+        CHECK(item->code == 1002 || item->code == 1007 || item->code == 1009);
+    } else {
+        CHECK(item->len <= 125);
+    }
+    if (event == WS_CLOSE)
+        CHECK((item->code == 0 && item->len == 0) ||
+              (ws_close_code_valid(item->code) && utf8_valid(item->data, item->len)));
+}
+
+static void record(struct run *run, enum ws_event event, const struct ws_item *item)
+{
+    check_item(run, event, item);
+    run->over = event == WS_CLOSE || event == WS_FAIL;
+    buf_printf(&run->log, "%d %u %zu ", event, run->over ? item->code : item->opcode, item->len);
+    if (item->len > 0)
+        buf_append(&run->log, item->data, item->len);
+}
+
+/* From a block of exactly that size, so that a read beyond it is seen. */
+static enum ws_event decode_exactly(struct run *run)
+{
+    struct ws_item item = {0};
+    size_t len = run->uneaten.len, eaten;
+    char *exact = malloc(len ? len : 1);
+    if (len > 0)
+        memcpy(exact, run->uneaten.data, len);
+    enum ws_event event = ws_decode(&run->decoder, &run->scratch, exact, len, &eaten, &item);
+    CHECK(eaten <= len);
+    CHECK(len == 0 || memcmp(exact, run->uneaten.data, len) == 0);
+    CHECK(event == WS_MORE || eaten > 0);
+    if (event != WS_MORE)
+        record(run, event, &item);
+    CHECK(!run->over || eaten == len);
+    buf_consume(&run->uneaten, eaten);
+    free(exact);
+    return event;
+}
+
+static void feed(struct run *run, const uint8_t *data, size_t len)
+{
+    const struct ws_decoder *decoder = &run->decoder;
+    if (len > 0)
+        buf_append(&run->uneaten, data, len);
+    while (decode_exactly(run) != WS_MORE)
+        continue;
+    CHECK(run->uneaten.len <= WS_UNEATEN_MAX);
+    CHECK(decoder->message.cap <= decoder->max_message);
+    CHECK(decoder->message.len + decoder->left <= decoder->max_message);
+    CHECK(ws_decoder_pending(decoder) || decoder->message.data == NULL);
+}
+
+static struct run decode(uint64_t max, const uint8_t *data, size_t size, const struct cuts *cuts)
+{
+    struct run run = {0};
+    ws_decoder_init(&run.decoder, max);
+    for (size_t i = 0; size > 0; i++) {
+        size_t len = cuts->count > 0 ? cuts->sizes[i % cuts->count] + 1u : size;
+        len = len < size ? len : size;
+        feed(&run, data, len);
+        data += len;
+        size -= len;
+    }
+    return run;
+}
+
+static void run_fini(struct run *run)
+{
+    ws_decoder_fini(&run->decoder);
+    buf_free(&run->scratch);
+    buf_free(&run->uneaten);
+    buf_free(&run->log);
+}
+
+static void compare(const struct run *a, const struct run *b)
+{
+    CHECK(a->log.len == b->log.len);
+    CHECK(a->log.len == 0 || memcmp(a->log.data, b->log.data, a->log.len) == 0);
+    CHECK(a->over == b->over);
+    CHECK(a->uneaten.len == b->uneaten.len);
+    CHECK(ws_decoder_pending(&a->decoder) == ws_decoder_pending(&b->decoder));
+    CHECK(a->decoder.message.len == b->decoder.message.len);
+}
+
+/* What goes out must come in again, once it has a key. */
+static void check_round_trip(const uint8_t *data, size_t size)
+{
+    struct buf frame = {0};
+    char header[WS_HEADER_MAX];
+    size_t start = ws_header(header, WS_OP_BINARY, size);
+    header[1] |= (char)0x80;
+    buf_append(&frame, header, start);
+    buf_append(&frame, "\0\0\0", 4);
+    buf_append(&frame, data, size);
+    const struct cuts whole = {NULL, 0};
+    struct run run = decode(size, (const uint8_t *)frame.data, frame.len, &whole);
+    CHECK(run.log.len > size && memcmp(run.log.data + run.log.len - size, data, size) == 0);
+    CHECK(!run.over && !ws_decoder_pending(&run.decoder));
+    run_fini(&run);
+    buf_free(&frame);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2 || size - 2 < data[1] % 8u)
+        return 0;
+    uint64_t max = (UINT64_C(1) << data[0] % 32) - 1;
+    const struct cuts whole = {NULL, 0}, pieces = {data + 2, data[1] % 8};
+    const uint8_t *stream = data + 2 + pieces.count;
+    size_t len = size - 2 - pieces.count;
+    struct run a = decode(max, stream, len, &whole), b = decode(max, stream, len, &pieces);
+    compare(&a, &b);
+    run_fini(&a);
+    run_fini(&b);
+    check_round_trip(stream, len);
+    return 0;
+}

@@ -1,0 +1,217 @@
+#!/usr/bin/python3
+"""Do the tests of engine/proto notice a defect? Each defect of the table is put into a copy of the
+source, one at a time, and the tests must fail. With --against COMMAND that command is the test: it
+runs with ENGINE_SOURCE naming a copy of the whole project that has the defect."""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROTO = "engine/proto/"
+TESTS = ["ws", "utf8", "handshake"]
+SOURCES = [PROTO + "ws.c", PROTO + "utf8.c", PROTO + "handshake.c",
+           "engine/base/buf.c", "engine/base/mem.c", "engine/base/check.c"]
+NOT_COPIED = shutil.ignore_patterns(".git", "build*", "__pycache__", "node_modules")
+
+# name, file, text that occurs exactly once, what it becomes
+MUTANTS = [
+    ("reserved bits unchecked", "ws.c", "if (byte & BITS_RSV)", "if (false)"),
+    ("RSV3 unchecked", "ws.c", "BITS_RSV = 0x70", "BITS_RSV = 0x60"),
+    ("opcodes 3 to 7 accepted", "ws.c",
+     "opcode > WS_OP_PONG || (opcode > WS_OP_BINARY && opcode < WS_OP_CLOSE)",
+     "opcode > WS_OP_PONG"),
+    ("opcode 11 accepted", "ws.c", "opcode > WS_OP_PONG ||", "opcode > WS_OP_PONG + 1 ||"),
+    ("fragmented control frame accepted", "ws.c",
+     'return byte & BIT_FIN ? NULL : "fragmented control frame"', "return NULL"),
+    ("control frame of 126 bytes accepted", "ws.c",
+     "(byte & BITS_LENGTH) > CONTROL_MAX", "(byte & BITS_LENGTH) > CONTROL_MAX + 1"),
+    ("continuation of nothing accepted", "ws.c",
+     "opcode == WS_OP_CONTINUATION && !ws_decoder_pending(decoder)", "false"),
+    ("new message inside another accepted", "ws.c",
+     "opcode != WS_OP_CONTINUATION && ws_decoder_pending(decoder)", "false"),
+    ("unmasked frame accepted", "ws.c", "if (!(byte & BIT_MASKED))", "if (false)"),
+    ("16-bit length of 125 accepted", "ws.c", "header->len < LENGTH_16",
+     "header->len < LENGTH_16 - 1"),
+    ("64-bit length of 65535 accepted", "ws.c", "header->len <= UINT16_MAX",
+     "header->len < UINT16_MAX"),
+    ("64-bit length with the top bit accepted", "ws.c", "at[2] & 0x80", "false"),
+    ("length read in the wrong order", "ws.c", "value = value << 8 | at[i]",
+     "value |= (uint64_t)at[i] << 8 * i"),
+    ("limit holds for one fragment only", "ws.c",
+     "decoder->max_message - decoder->message.len", "decoder->max_message"),
+    ("limit is one byte low", "ws.c",
+     "header->len > decoder->max_message - decoder->message.len",
+     "header->len >= decoder->max_message - decoder->message.len"),
+    ("limit holds for control frames", "ws.c", "!(header->opcode & BIT_CONTROL) &&", ""),
+    ("mask wrong at odd places", "ws.c", "mask[i % MASK_LEN]", "mask[i % MASK_LEN & 2]"),
+    ("mask starts anew with each piece", "ws.c", "turn_mask(decoder->mask, len);", ""),
+    ("pieces overwrite each other", "ws.c", "char *to = reserve(decoder, len);",
+     "char *to = reserve(decoder, len) - decoder->message.len;"),
+    ("memory for what was announced", "ws.c", "char *to = reserve(decoder, len);",
+     "char *to = reserve(decoder, (size_t)decoder->left);"),
+    ("text in a whole frame unchecked", "ws.c", "!utf8_valid(item->data, item->len))\n"
+     "        return fail_utf8", "false)\n        return fail_utf8"),
+    ("text in pieces unchecked", "ws.c",
+     "decoder->opcode != WS_OP_TEXT || utf8_feed(&decoder->utf8, to, len)", "true"),
+    ("each piece of a text checked by itself", "ws.c", "utf8_feed(&decoder->utf8, to, len)",
+     "utf8_valid(to, len)"),
+    ("cut-off text in pieces accepted", "ws.c", "!utf8_done(&decoder->utf8)", "false"),
+    ("close frame of one byte accepted", "ws.c", "if (item->len == 1)", "if (false)"),
+    ("close frame of one byte is like an empty one", "ws.c", "if (item->len == 0)",
+     "if (item->len <= 1)"),
+    ("close code 1005 accepted", "ws.c", "code <= 1003", "code <= 1005"),
+    ("close code 1015 accepted", "ws.c", "code <= 1014", "code <= 1015"),
+    ("close code 2999 accepted", "ws.c", "code >= 3000", "code >= 2999"),
+    ("close reason unchecked", "ws.c", "if (!utf8_valid(item->data, item->len))\n"
+     "        return fail(", "if (false)\n        return fail("),
+    ("frames after the end are heard", "ws.c", "decoder->over = true;", ""),
+    ("65535 bytes sent with a 64-bit length", "ws.c", "len > UINT16_MAX ? 8",
+     "len >= UINT16_MAX ? 8"),
+    ("close reason cut inside a character", "ws.c",
+     "utf8_prefix(reason, strnlen(reason, REASON_MAX))", "strnlen(reason, REASON_MAX)"),
+    ("overlong forms of two bytes accepted", "utf8.c", "byte < 0xC2", "byte < 0xC0"),
+    ("overlong forms of three bytes accepted", "utf8.c", "byte == 0xE0 ? 0xA0",
+     "byte == 0xE0 ? 0x80"),
+    ("overlong forms of four bytes accepted", "utf8.c", "byte == 0xF0 ? 0x90",
+     "byte == 0xF0 ? 0x80"),
+    ("surrogates accepted", "utf8.c", "byte == 0xED ? 0x9F", "byte == 0xED ? 0xBF"),
+    ("characters above U+10FFFF accepted", "utf8.c", "byte == 0xF4 ? 0x8F",
+     "byte == 0xF4 ? 0xBF"),
+    ("leads above F4 accepted", "utf8.c", "byte > 0xF4", "byte > 0xF7"),
+    ("one byte of a word not looked at", "utf8.c", "0x8080808080808080", "0x8080808000808080"),
+    ("text may end inside a character", "utf8.c", " && utf8_done(&state)", ""),
+    ("wrong constant in the accept key", "handshake.c", "C5AB0DC85B11", "C5AB0DC85B12"),
+    ("space in a header name accepted", "handshake.c", "return is_alnum(c) || (c != '\\0'",
+     "return c == ' ' || is_alnum(c) || (c != '\\0'"),
+    ("control characters in a value accepted", "handshake.c",
+     "return is_visible(c) || is_blank(c);", "return c != '\\r' && c != '\\n';"),
+    ("Transfer-Encoding accepted", "handshake.c", 'count(h, "Transfer-Encoding") > 0', "false"),
+    ("a body's length accepted", "handshake.c", '!slice_is(h->headers[i].value, "0")', "false"),
+    ("two Hosts accepted", "handshake.c", 'count(h, "Host") != 1', 'count(h, "Host") == 0'),
+    ("HTTP/1.0 accepted", "handshake.c", " || h->version.data[7] != '1'", ""),
+    ("any method accepted", "handshake.c", 'memcmp(h->method.data, "GET", 3) == 0', "true"),
+    ("start of a name taken for the name", "handshake.c", "s.len == strlen(text)",
+     "s.len <= strlen(text)"),
+    ("any version of the protocol accepted", "handshake.c",
+     '!slice_is(first_value(h, "Sec-WebSocket-Version"), "13")', "false"),
+    ("any key of that length accepted", "handshake.c", "if (!is_base64(s.data[i]))", "if (false)"),
+    ("head may be one byte too large", "handshake.c", "len >= HANDSHAKE_HEAD_MAX",
+     "len > HANDSHAKE_HEAD_MAX"),
+]
+
+
+def compile_object(source, target, include):
+    subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-w", "-O1", "-I", include, "-c", source,
+                    "-o", target], check=True)
+
+
+class UnitTests:
+    """The unit tests of engine/proto; of a mutant only the changed file is compiled."""
+
+    def __init__(self, folder, timeout):
+        self.folder, self.timeout = folder, timeout
+        self.objects = {source: str(folder / (pathlib.Path(source).stem + ".o"))
+                        for source in SOURCES + [f"{PROTO}{test}_test.c" for test in TESTS]}
+        for source, target in self.objects.items():
+            compile_object(ROOT / source, target, ROOT / "engine")
+
+    def passes(self, folder, source=None, text=None):
+        objects = dict(self.objects)
+        if source:
+            changed = folder / pathlib.Path(source).name
+            changed.write_text(text)
+            objects[source] = str(changed.with_suffix(".o"))
+            compile_object(changed, objects[source], ROOT / "engine")
+        return all(self.run(test, objects, folder) for test in self.order(source))
+
+    def order(self, source):
+        """The file's own test first: it is the most likely one to fail."""
+        return sorted(TESTS, key=lambda test: source != f"{PROTO}{test}.c")
+
+    def run(self, test, objects, folder):
+        program = str(folder / test)
+        parts = [objects[source] for source in SOURCES] + [objects[f"{PROTO}{test}_test.c"]]
+        subprocess.run(["gcc", *parts, "-o", program, "-lcmocka", "-lcrypto"], check=True)
+        return succeeds([program], self.timeout)
+
+
+class Command:
+    """A command that builds and tests the project that ENGINE_SOURCE names."""
+
+    def __init__(self, command, timeout):
+        self.command, self.timeout = command, timeout
+
+    def passes(self, folder, source=None, text=None):
+        tree = folder / "tree"
+        shutil.copytree(ROOT, tree, ignore=NOT_COPIED, symlinks=True)
+        if source:
+            (tree / source).write_text(text)
+            compile_object(tree / source, folder / "checked.o", tree / "engine")
+        return succeeds(["sh", "-c", self.command], self.timeout, ENGINE_SOURCE=str(tree))
+
+
+def succeeds(arguments, timeout, **environment):
+    """A program that does not end in time has failed; its whole process group is ended."""
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          env=os.environ | environment, start_new_session=True) as process:
+        try:
+            return process.wait(timeout) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            return False
+
+
+def mutate(source, old, new):
+    text = (ROOT / source).read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"{old!r} occurs {text.count(old)} times in {source}")
+    return text.replace(old, new)
+
+
+def try_mutant(judge, mutant):
+    name, file, old, new = mutant
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = mutate(PROTO + file, old, new)
+            survived = judge.passes(pathlib.Path(folder), PROTO + file, text)
+    except (ValueError, subprocess.CalledProcessError) as error:
+        return False, f"BROKEN    {file}: {name}: {error}"
+    return not survived, f"{'SURVIVED' if survived else 'caught  '}  {file}: {name}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--against", metavar="COMMAND", help="test with this instead")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=20, help="seconds for one test")
+    parser.add_argument("names", nargs="*", help="only defects whose name contains one of these")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS
+              if not options.names or any(name in mutant[0] for name in options.names)]
+
+    with tempfile.TemporaryDirectory() as folder:
+        shared, clean = pathlib.Path(folder, "shared"), pathlib.Path(folder, "clean")
+        shared.mkdir()
+        clean.mkdir()
+        judge = (Command(options.against, options.timeout) if options.against
+                 else UnitTests(shared, options.timeout))
+        if not judge.passes(clean):
+            print("FAILED    the source as it is")
+            return 1
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            results = []
+            for good, line in pool.map(lambda mutant: try_mutant(judge, mutant), chosen):
+                results.append(good)
+                print(line, flush=True)
+    print(f"{results.count(True)} passed, {results.count(False)} failed")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
