@@ -1,6 +1,7 @@
-/* The configuration file as one struct, read once and then immutable, shared by all threads. Every key
- * may be written in both spellings of connmix (camelCase and snake_case) and by its older names.
- * Durations are in the units of the file (seconds unless named otherwise), sizes in bytes. */
+/* The configuration file as one struct, read once and then immutable, shared by all threads. Every
+ * key may be written in both spellings of connmix (camelCase and snake_case) and by its older
+ * names. Durations are in the units of the file (seconds unless named otherwise), sizes in bytes.
+ */
 #pragma once
 
 #include "base/log.h"
@@ -88,11 +89,12 @@ struct config {
     size_t server_count;
 };
 
-/* Warnings and errors, each a whole line without a line break: "FILE:LINE:COLUMN: what; remedy". */
+/* Warnings and errors, each a whole line without a line break: "FILE:LINE:COLUMN: error: what", or
+ * "FILE: error: what" of the file as a whole. `text` is valid during the call. */
 typedef void config_report(bool is_error, const char *text, void *data);
 
-/* Reads a file. Reports everything it finds wrong, not only the first. Returns the configuration, or
- * NULL after at least one error. */
+/* Reads a file. Reports everything it finds wrong, not only the first. Returns the configuration,
+ * or NULL after at least one error. */
 struct config *config_load(const char *file, config_report *report, void *data);
 
 /* The same of text in memory; `file` names it in reports and is where relative paths start. */

@@ -1,0 +1,346 @@
+#include "config/config.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "config/config_path.h"
+#include "config/config_walk.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1024 * 1024 };
+
+/* ---- what the tables cannot say ---- */
+
+static void resolve_entry(struct config_reader *reader, const char *base,
+                          struct config_server *server)
+{
+    if (config_reader_is_bad(reader, &server->entry))
+        return;
+    struct buf tried = {0};
+    char *found = config_path_find(base, server->entry, &tried);
+    if (found) {
+        free(server->entry);
+        server->entry = found;
+    } else {
+        const yaml_mark_t *place = config_reader_place(reader, &server->entry);
+        config_reader_error(reader, place ? place : config_reader_place(reader, &server->line),
+                            "the entry script%s cannot be read; looked for %s; correct the path",
+                            place ? "" : " (there is no key 'entry')", tried.data);
+    }
+    buf_free(&tried);
+}
+
+static void finish_server(struct config_reader *reader, const char *base,
+                          struct config_server *server)
+{
+    resolve_entry(reader, base, server);
+    if (server->ping_interval == CONFIG_PING_INTERVAL_AUTO)
+        server->ping_interval = (server->read_timeout + 1) / 2;
+}
+
+static void resolve_log(const char *base, struct config *config)
+{
+    char *given = config->logging.filename;
+    if (!*given)
+        return;
+    config->logging.filename = config_path_join(base, given);
+    free(given);
+}
+
+/* The one user of older files, who may do everything from anywhere. */
+static void add_api_user(struct config_reader *reader, struct config_draft *draft)
+{
+    struct config *config = &draft->config;
+    if (!*draft->api_username && !*draft->api_password)
+        return;
+    if (!*draft->api_username || !*draft->api_password || strchr(draft->api_username, ':')) {
+        const yaml_mark_t *place = config_reader_place(reader, &draft->api_username);
+        config_reader_error(
+            reader, place ? place : config_reader_place(reader, &draft->api_password),
+            "engine.apiServer: username (without a colon) and password must both be "
+            "given, or neither");
+        return;
+    }
+    config->users = xrealloc(config->users, (config->user_count + 1) * sizeof *config->users);
+    config->users[config->user_count++] = (struct config_user){
+        .username = xstrdup(draft->api_username),
+        .password = xstrdup(draft->api_password),
+        .host = xstrdup("*"),
+        .read = true,
+        .write = true,
+    };
+}
+
+/* A consumer that takes nothing must be dropped before the pushes that wait for it give up. */
+static void check_queue(struct config_reader *reader, const struct config *config)
+{
+    if (config->queue.full_error || config->queue.stall_timeout < config->queue.full_timeout ||
+        config_reader_is_bad(reader, &config->queue.stall_timeout) ||
+        config_reader_is_bad(reader, &config->queue.full_timeout) ||
+        config_reader_is_bad(reader, &config->queue.full_error))
+        return;
+    const yaml_mark_t *place = config_reader_place(reader, &config->queue.stall_timeout);
+    config_reader_error(reader,
+                        place ? place : config_reader_place(reader, &config->queue.full_timeout),
+                        "engine.luavm.queue: stallTimeout is %u s and must be below fullTimeout, "
+                        "which is %u s",
+                        config->queue.stall_timeout, config->queue.full_timeout);
+}
+
+/* An IPv4 or IPv6 address as bytes. */
+struct address {
+    int family;
+    struct in6_addr bytes;
+};
+
+static struct address address_of(const char *text)
+{
+    struct address address = {.family = AF_INET};
+    if (inet_pton(AF_INET, text, &address.bytes) != 1) {
+        address.family = AF_INET6;
+        inet_pton(AF_INET6, text, &address.bytes);
+    }
+    return address;
+}
+
+static bool is_any(const struct address *address)
+{
+    static const struct in6_addr any;
+    return memcmp(&address->bytes, &any, sizeof any) == 0;
+}
+
+/* The wildcard address takes a port from every address of its family. */
+static bool collide(const struct config_listener *a, const struct config_listener *b)
+{
+    if (a->port != b->port || a->port == 0)
+        return false;
+    struct address aa = address_of(a->bind), ab = address_of(b->bind);
+    return aa.family == ab.family &&
+           (is_any(&aa) || is_any(&ab) || memcmp(&aa.bytes, &ab.bytes, sizeof aa.bytes) == 0);
+}
+
+enum { FIXED_LISTENERS = 2 };
+
+static struct config_listener *listener_at(struct config *config, size_t index)
+{
+    if (index == 0)
+        return &config->center_api.listen;
+    if (index == 1)
+        return &config->engine_api.listen;
+    return &config->servers[index - FIXED_LISTENERS].listen;
+}
+
+/* Where the file says so: the port, else the address, else the server's block. NULL: a default. */
+static const yaml_mark_t *listener_place(const struct config_reader *reader, struct config *config,
+                                         size_t index)
+{
+    const struct config_listener *listener = listener_at(config, index);
+    const yaml_mark_t *place = config_reader_place(reader, &listener->port);
+    if (!place)
+        place = config_reader_place(reader, &listener->bind);
+    if (!place && index >= FIXED_LISTENERS)
+        place = config_reader_place(reader, &config->servers[index - FIXED_LISTENERS].line);
+    return place;
+}
+
+static void describe_listener(struct buf *out, const struct config_reader *reader,
+                              struct config *config, size_t index)
+{
+    const struct config_listener *listener = listener_at(config, index);
+    const yaml_mark_t *place = listener_place(reader, config, index);
+    if (index < FIXED_LISTENERS)
+        buf_append_str(out, index == 0 ? "center.apiServer" : "engine.apiServer");
+    else
+        buf_printf(out, "engine.servers[%zu]", index - FIXED_LISTENERS);
+    buf_printf(out, " (%s port %d, ", listener->bind, listener->port);
+    if (place)
+        buf_printf(out, "line %zu)", place->line + 1);
+    else
+        buf_append_str(out, "the default)");
+}
+
+static void report_collision(struct config_reader *reader, struct config *config, size_t index,
+                             size_t earlier)
+{
+    struct buf text = {0};
+    describe_listener(&text, reader, config, index);
+    buf_append_str(&text, " and ");
+    describe_listener(&text, reader, config, earlier);
+    const yaml_mark_t *place = listener_place(reader, config, index);
+    if (!place)
+        place = listener_place(reader, config, earlier);
+    config_reader_error(reader, place, "%.*s want the same port; change one of them", (int)text.len,
+                        text.data);
+    buf_free(&text);
+}
+
+/* A listener with an error collides with none; the configuration is not used then. */
+static void forget_bad(const struct config_reader *reader, struct config_listener *listener)
+{
+    if (config_reader_is_bad(reader, &listener->port) ||
+        config_reader_is_bad(reader, &listener->bind))
+        listener->port = 0;
+}
+
+static void check_listeners(struct config_reader *reader, struct config *config)
+{
+    size_t count = FIXED_LISTENERS + config->server_count;
+    for (size_t i = 0; i < count; i++)
+        forget_bad(reader, listener_at(config, i));
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (collide(listener_at(config, i), listener_at(config, j))) {
+                report_collision(reader, config, i, j);
+                break;
+            }
+}
+
+static void finish(struct config_reader *reader, struct config_draft *draft)
+{
+    struct config *config = &draft->config;
+    char *base = config_path_base(config->file);
+    for (size_t i = 0; i < config->server_count; i++)
+        finish_server(reader, base, &config->servers[i]);
+    resolve_log(base, config);
+    add_api_user(reader, draft);
+    check_queue(reader, config);
+    check_listeners(reader, config);
+    free(base);
+}
+
+/* ---- documents ---- */
+
+/* Line and column of a byte, for errors of the encoding, which libyaml finds before it counts
+ * lines. */
+static yaml_mark_t mark_of_offset(const char *text, size_t offset)
+{
+    yaml_mark_t mark = {0};
+    for (size_t i = 0; i < offset; i++) {
+        if (text[i] == '\n') {
+            mark.line++;
+            mark.column = 0;
+        } else if (((unsigned char)text[i] & 0xc0) != 0x80) {
+            mark.column++;
+        }
+    }
+    return mark;
+}
+
+static void report_syntax(struct config_reader *reader, const yaml_parser_t *parser,
+                          const char *text, size_t len)
+{
+    yaml_mark_t mark = parser->problem_mark;
+    if (parser->error == YAML_READER_ERROR)
+        mark = mark_of_offset(text, parser->problem_offset < len ? parser->problem_offset : len);
+    const char *problem = parser->problem ? parser->problem : "it is too deep or too large";
+    if (parser->context)
+        config_reader_error(reader, &mark, "not valid YAML: %s, %s that began in line %zu", problem,
+                            parser->context, parser->context_mark.line + 1);
+    else
+        config_reader_error(reader, &mark, "not valid YAML: %s", problem);
+}
+
+static void check_no_more(struct config_reader *reader, yaml_parser_t *parser, const char *text,
+                          size_t len)
+{
+    yaml_document_t more;
+    if (!yaml_parser_load(parser, &more)) {
+        report_syntax(reader, parser, text, len);
+        return;
+    }
+    if (yaml_document_get_root_node(&more))
+        config_reader_error(reader, &more.start_mark,
+                            "a second document begins here; a file holds one");
+    yaml_document_delete(&more);
+}
+
+static void read_document(struct config_reader *reader, struct config_draft *draft,
+                          const char *text, size_t len)
+{
+    yaml_parser_t parser;
+    yaml_document_t document;
+    CHECK(yaml_parser_initialize(&parser));
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    if (!yaml_parser_load(&parser, &document)) {
+        report_syntax(reader, &parser, text, len);
+    } else {
+        if (yaml_document_get_root_node(&document))
+            check_no_more(reader, &parser, text, len);
+        config_walk(reader, &document, &config_root, draft);
+        finish(reader, draft);
+        yaml_document_delete(&document);
+    }
+    yaml_parser_delete(&parser);
+}
+
+struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,
+                            void *data)
+{
+    struct config_reader reader = {.file = file, .report = report, .report_data = data};
+    struct config_draft *draft = xcalloc(1, sizeof *draft);
+    config_section_init(&config_root, draft);
+    draft->config.file = xstrdup(file);
+    if (len > FILE_MAX)
+        config_reader_error(&reader, NULL, "larger than %d bytes; is it a configuration?",
+                            FILE_MAX);
+    else
+        read_document(&reader, draft, text, len);
+    if (reader.errors)
+        config_free(&draft->config);
+    config_reader_fini(&reader);
+    return reader.errors ? NULL : &draft->config;
+}
+
+void config_free(struct config *config)
+{
+    struct config_draft *draft = container_of(config, struct config_draft, config);
+    config_section_fini(&config_root, draft);
+    free(config->file);
+    free(draft);
+}
+
+/* ---- files ---- */
+
+/* Reads until the end or until there is more than a file may hold. Returns 0 or a negative errno.
+ */
+static int read_all(const char *file, struct buf *out)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t got = 1;
+    while (got > 0 && out->len <= FILE_MAX) {
+        got = read(fd, buf_reserve(out, 64 * 1024), 64 * 1024);
+        out->len += got > 0 ? (size_t)got : 0;
+    }
+    int error = got < 0 ? -errno : 0;
+    close(fd);
+    return error;
+}
+
+struct config *config_load(const char *file, config_report *report, void *data)
+{
+    struct buf text = {0};
+    struct config *config = NULL;
+    int error = read_all(file, &text);
+    if (error) {
+        struct config_reader reader = {.file = file, .report = report, .report_data = data};
+        config_reader_error(&reader, NULL, "cannot be read: %s; check the path", strerror(-error));
+    } else {
+        config = config_parse(file, text.data, text.len, report, data);
+    }
+    buf_free(&text);
+    return config;
+}
+
+const char *config_option(const struct config_server *server, const char *name)
+{
+    for (size_t i = 0; i < server->option_count; i++)
+        if (strcmp(server->options[i].name, name) == 0)
+            return server->options[i].value;
+    return NULL;
+}

@@ -1,0 +1,381 @@
+#include "config/config_schema.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "config/config_value.h"
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+
+#define FIELD(type, member) .offset = offsetof(type, member), .width = sizeof(((type *)NULL)->member)
+#define ROOT(member) FIELD(struct config_draft, config.member)
+#define SERVER(member) FIELD(struct config_server, member)
+#define REDIS(member) FIELD(struct config_redis, member)
+#define USER(member) FIELD(struct config_user, member)
+#define OPTION(member) FIELD(struct config_option, member)
+
+#define RANGE(least, most, dflt) .min = (least), .max = (most), .number = (dflt)
+#define KEYS(table) .keys = (table), .count = sizeof(table) / sizeof *(table)
+#define IP .text = "0.0.0.0", .valid = config_value_is_ip, .allowed = "an IP address"
+#define ADDRESS .valid = config_value_is_address, .allowed = "HOST:PORT"
+#define ADDRESS_OR_EMPTY .valid = config_value_is_address_or_empty, .allowed = "HOST:PORT, or '' for none"
+#define NOT_EMPTY .valid = config_value_is_not_empty, .allowed = "a text that is not empty"
+
+/* In milliseconds 30 days still fit 32 bits. */
+#define DAYS_30 (30 * 24 * 3600)
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+#define WORKERS_MAX 64
+#define CLIENTS_OF_WORKER (1 << 18)
+
+#define NO_MESH "nodes do not form a cluster in this version"
+#define NO_SUMMARY "the metrics have no summary in this version"
+#define NO_REDIS "scripts have no mix.redis in this version"
+#define NO_RELOAD "scripts are not loaded again by this version; restart the engine"
+#define NO_BUFFER_SIZE "buffers are as large as they need to be"
+#define NO_CENTER_USE "the center's API does not use it"
+#define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
+#define NO_TLS "TLS is not supported in this version; put a TLS proxy in front, or remove the key"
+#define NO_DEFLATE "compression is not supported in this version; set it to false, or remove the key"
+
+static const struct config_choice levels[] = {
+    {"debug", LOG_LEVEL_DEBUG, false},
+    {"info", LOG_LEVEL_INFO, false},
+    {"warn", LOG_LEVEL_WARN, false},
+    {"warning", LOG_LEVEL_WARN, true},
+    {"error", LOG_LEVEL_ERROR, false},
+    {0},
+};
+static const struct config_choice yes_no[] = {
+    {"true", true, false}, {"false", false, false}, {"yes", true, false},
+    {"no", false, false}, {"on", true, false}, {"off", false, false}, {0},
+};
+static const struct config_choice full[] = {{"block", false, false}, {"error", true, false}, {0}};
+static const struct config_choice affinity[] = {{"client", false, false}, {"any", true, false}, {0}};
+static const struct config_choice shared_encode[] = {
+    {"auto", true, false}, {"off", false, false}, {"false", false, true}, {"no", false, true}, {0},
+};
+static const struct config_choice protocols[] = {
+    {"websocket", CONFIG_PROTOCOL_WEBSOCKET, false},
+    {"socket", CONFIG_PROTOCOL_SOCKET, false},
+    {"custom", CONFIG_PROTOCOL_SOCKET, false},
+    {0},
+};
+static const struct config_choice roles[] = {
+    {"read", offsetof(struct config_user, read), false},
+    {"write", offsetof(struct config_user, write), false},
+    {0},
+};
+
+static const struct config_key tls_keys[] = {
+    {.name = "cert", .kind = CONFIG_TEXT, .text = "", .refused = NO_TLS},
+    {.name = "key", .kind = CONFIG_TEXT, .text = "", .refused = NO_TLS},
+};
+static const struct config_section tls = {KEYS(tls_keys)};
+
+static const struct config_key logging_keys[] = {
+    {.name = "filename", .kind = CONFIG_TEXT, ROOT(logging.filename), .text = "logs/connmix.log"},
+    {.name = "maxFiles", .kind = CONFIG_NUMBER, ROOT(logging.max_files), RANGE(0, 100000, 7)},
+    {.name = "level", .kind = CONFIG_CHOICE, ROOT(logging.level), .choices = levels, .number = LOG_LEVEL_DEBUG},
+};
+static const struct config_section logging = {KEYS(logging_keys)};
+
+static const struct config_key summary_keys[] = {
+    {.name = "maxAge", .kind = CONFIG_SECONDS, ROOT(prometheus.max_age), RANGE(1, DAYS_30, 600), .unused = NO_SUMMARY},
+    {.name = "ageBuckets", .kind = CONFIG_NUMBER, ROOT(prometheus.age_buckets), RANGE(1, 1000, 5), .unused = NO_SUMMARY},
+    {.name = "bufCap", .kind = CONFIG_NUMBER, ROOT(prometheus.buf_cap), RANGE(1, 1000000, 500), .unused = NO_SUMMARY},
+};
+static const struct config_section summary = {KEYS(summary_keys)};
+static const struct config_key prometheus_keys[] = {
+    {.name = "summary", .kind = CONFIG_SECTION, .section = &summary},
+};
+static const struct config_section prometheus = {KEYS(prometheus_keys)};
+
+static const struct config_key user_keys[] = {
+    {.name = "username", .kind = CONFIG_TEXT, USER(username), .text = "", .required = true,
+     .valid = config_value_is_username, .allowed = "a text that is not empty and has no colon"},
+    {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, NOT_EMPTY},
+    {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true},
+    {.name = "host", .kind = CONFIG_TEXT, USER(host), .text = "*",
+     .valid = config_value_is_host_pattern, .allowed = "an IP address, in which * stands for any part"},
+};
+static const struct config_section user = {KEYS(user_keys), .size = sizeof(struct config_user)};
+static const struct config_key access_keys[] = {
+    {.name = "users", .kind = CONFIG_LIST, ROOT(users), .section = &user,
+     .count_offset = offsetof(struct config_draft, config.user_count)},
+};
+static const struct config_section access = {KEYS(access_keys)};
+
+#define API_KEYS(member, dflt_port)                                                                                       \
+    {.name = "port", .kind = CONFIG_NUMBER, ROOT(member.listen.port), RANGE(0, 65535, dflt_port)},                        \
+    {.name = "bind", .kind = CONFIG_TEXT, ROOT(member.listen.bind), IP},                                                  \
+    {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},                                                             \
+    {.name = "readBufferSize", .kind = CONFIG_SIZE, ROOT(member.read_buffer_size), RANGE(1, GIB(1), 40096),               \
+     .unused = NO_BUFFER_SIZE},                                                                                           \
+    {.name = "writeBufferSize", .kind = CONFIG_SIZE, ROOT(member.write_buffer_size), RANGE(1, GIB(1), 40096),             \
+     .unused = NO_BUFFER_SIZE},                                                                                           \
+    {.name = "readTimeout", .kind = CONFIG_SECONDS, ROOT(member.read_timeout), RANGE(0, DAYS_30, 60)}
+
+#define PEER_KEYS(member, dflt_port)                                                                                      \
+    {.name = "port", .kind = CONFIG_NUMBER, ROOT(member.port), RANGE(1, 65535, dflt_port), .unused = NO_MESH},            \
+    {.name = "bind", .kind = CONFIG_TEXT, ROOT(member.bind), IP, .unused = NO_MESH}
+
+static const struct config_key registry_keys[] = {PEER_KEYS(center_registry, 6786)};
+static const struct config_section registry = {KEYS(registry_keys)};
+static const struct config_key center_api_keys[] = {
+    API_KEYS(center_api, 6787),
+    {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(center_api.write_timeout), RANGE(0, DAYS_30, 60), .unused = NO_CENTER_USE},
+    {.name = "advertise", .kind = CONFIG_TEXT, ROOT(center_api.advertise), .text = "", ADDRESS_OR_EMPTY, .unused = NO_CENTER_USE},
+    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(center_api.origins), NOT_EMPTY, .refused = NO_ORIGINS},
+};
+static const struct config_section center_api = {KEYS(center_api_keys)};
+static const struct config_key center_keys[] = {
+    {.name = "registry", .kind = CONFIG_SECTION, .section = &registry},
+    {.name = "apiServer", .old = {"server"}, .kind = CONFIG_SECTION, .section = &center_api},
+};
+static const struct config_section center = {KEYS(center_keys)};
+
+static const struct config_key queue_keys[] = {
+    {.name = "topicSize", .old = {"size"}, .kind = CONFIG_NUMBER, ROOT(queue.topic_size), RANGE(1, 10000000, 2000)},
+    {.name = "maxTopics", .old = {"max"}, .kind = CONFIG_NUMBER, ROOT(queue.max_topics), RANGE(1, 1000000, 100)},
+    {.name = "full", .kind = CONFIG_CHOICE, ROOT(queue.full_error), .choices = full},
+    {.name = "fullTimeout", .kind = CONFIG_SECONDS, ROOT(queue.full_timeout), RANGE(1, DAYS_30, 10)},
+    {.name = "affinity", .kind = CONFIG_CHOICE, ROOT(queue.affinity_any), .choices = affinity},
+    {.name = "stallTimeout", .kind = CONFIG_SECONDS, ROOT(queue.stall_timeout), RANGE(1, DAYS_30, 5)},
+};
+static const struct config_section queue = {KEYS(queue_keys)};
+
+static const struct config_key redis_keys[] = {
+    {.name = "name", .kind = CONFIG_TEXT, REDIS(name), .text = "default", NOT_EMPTY, .unique = true},
+    {.name = "addr", .kind = CONFIG_TEXT, REDIS(addr), .text = "localhost:6379", ADDRESS},
+    {.name = "password", .kind = CONFIG_TEXT, REDIS(password), .text = ""},
+    {.name = "db", .kind = CONFIG_NUMBER, REDIS(db), RANGE(0, INT32_MAX, 0)},
+    {.name = "poolSize", .kind = CONFIG_NUMBER, REDIS(pool_size), RANGE(1, 10000, 20)},
+    {.name = "minIdleConns", .kind = CONFIG_NUMBER, REDIS(min_idle_conns), RANGE(0, 10000, 10)},
+    {.name = "maxConnAge", .kind = CONFIG_SECONDS, REDIS(max_conn_age), RANGE(0, DAYS_30, 0)},
+    {.name = "idleTimeout", .kind = CONFIG_SECONDS, REDIS(idle_timeout), RANGE(0, DAYS_30, 300)},
+};
+static const struct config_section redis = {KEYS(redis_keys), .size = sizeof(struct config_redis)};
+
+static const struct config_key luavm_keys[] = {
+    {.name = "queue", .kind = CONFIG_SECTION, .section = &queue},
+    {.name = "redis", .kind = CONFIG_LIST, ROOT(redis), .section = &redis, .number = 1, .one_is_list = true,
+     .count_offset = offsetof(struct config_draft, config.redis_count), .unused = NO_REDIS},
+};
+static const struct config_section luavm = {KEYS(luavm_keys)};
+
+static const struct config_key option_keys[] = {
+    {.name = "name", .kind = CONFIG_TEXT, OPTION(name), .text = "", NOT_EMPTY, .unique = true, .required = true},
+    {.name = "value", .kind = CONFIG_TEXT, OPTION(value), .text = "", .required = true},
+};
+static const struct config_section option = {KEYS(option_keys), .size = sizeof(struct config_option)};
+
+static const struct config_key server_keys[] = {
+    {.name = "port", .kind = CONFIG_NUMBER, SERVER(listen.port), RANGE(0, 65535, 6790)},
+    {.name = "bind", .kind = CONFIG_TEXT, SERVER(listen.bind), IP},
+    {.name = "protocol", .kind = CONFIG_CHOICE, SERVER(protocol), .choices = protocols},
+    {.name = "options", .kind = CONFIG_LIST, SERVER(options), .section = &option,
+     .count_offset = offsetof(struct config_server, option_count)},
+    {.name = "entry", .kind = CONFIG_TEXT, SERVER(entry), .text = "lua/entry.websocket.lua", NOT_EMPTY},
+    {.name = "byteCodeExpires", .kind = CONFIG_SECONDS, SERVER(byte_code_expires), RANGE(0, DAYS_30, 10), .unused = NO_RELOAD},
+    {.name = "readBufferSize", .kind = CONFIG_SIZE, SERVER(read_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
+    {.name = "writeBufferSize", .kind = CONFIG_SIZE, SERVER(write_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
+    {.name = "readTimeout", .kind = CONFIG_SECONDS, SERVER(read_timeout), RANGE(0, DAYS_30, 60)},
+    {.name = "writeTimeout", .kind = CONFIG_SECONDS, SERVER(write_timeout), RANGE(0, DAYS_30, 10)},
+    {.name = "handshakeTimeout", .kind = CONFIG_SECONDS, SERVER(handshake_timeout), RANGE(1, DAYS_30, 10)},
+    {.name = "pingInterval", .kind = CONFIG_SECONDS, SERVER(ping_interval), RANGE(0, DAYS_30, CONFIG_PING_INTERVAL_AUTO)},
+    {.name = "maxMessageSize", .kind = CONFIG_SIZE, SERVER(max_message_size), RANGE(1, MIB(256), MIB(1))},
+    {.name = "maxBacklog", .kind = CONFIG_SIZE, SERVER(max_backlog), RANGE(1, GIB(16), MIB(1))},
+    {.name = "readAhead", .kind = CONFIG_SIZE, SERVER(read_ahead), RANGE(1, GIB(1), KIB(64))},
+    {.name = "maxContext", .kind = CONFIG_SIZE, SERVER(max_context), RANGE(1, GIB(1), KIB(64))},
+    {.name = "maxConnections", .kind = CONFIG_NUMBER, SERVER(max_connections), RANGE(0, WORKERS_MAX * CLIENTS_OF_WORKER, 0)},
+    {.name = "maxSubscriptions", .kind = CONFIG_NUMBER, SERVER(max_subscriptions), RANGE(0, 1000000, 1000)},
+    {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255)},
+    {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
+    {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
+    {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY, .refused = NO_ORIGINS},
+    {.name = "compression", .kind = CONFIG_CHOICE, .choices = yes_no, .refused = NO_DEFLATE},
+};
+static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};
+
+static const struct config_key engine_api_keys[] = {
+    API_KEYS(engine_api, 6789),
+    {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(engine_api.write_timeout), RANGE(0, DAYS_30, 60)},
+    {.name = "advertise", .kind = CONFIG_TEXT, ROOT(engine_api.advertise), .text = "", ADDRESS_OR_EMPTY},
+    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(engine_api.origins), NOT_EMPTY},
+    {.name = "protocol", .kind = CONFIG_IGNORED},
+    {.name = "username", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_username), .text = ""},
+    {.name = "password", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_password), .text = ""},
+};
+static const struct config_section engine_api = {KEYS(engine_api_keys)};
+static const struct config_key mesh_point_keys[] = {PEER_KEYS(mesh_point, 6788)};
+static const struct config_section mesh_point = {KEYS(mesh_point_keys)};
+
+static const struct config_key engine_keys[] = {
+    {.name = "centerRegistry", .kind = CONFIG_TEXT, ROOT(engine_center_registry), .text = "localhost:6786", ADDRESS,
+     .unused = NO_MESH},
+    {.name = "meshPoint", .kind = CONFIG_SECTION, .section = &mesh_point},
+    {.name = "apiServer", .old = {"control"}, .kind = CONFIG_SECTION, .section = &engine_api},
+    {.name = "stopTimeout", .kind = CONFIG_SECONDS, ROOT(stop_timeout), RANGE(0, DAYS_30, 10)},
+    {.name = "luavm", .kind = CONFIG_SECTION, .section = &luavm},
+    {.name = "servers", .kind = CONFIG_LIST, ROOT(servers), .section = &server, .has_line = true,
+     .count_offset = offsetof(struct config_draft, config.server_count),
+     .line_offset = offsetof(struct config_server, line)},
+};
+static const struct config_section engine = {KEYS(engine_keys)};
+
+static const struct config_key root_keys[] = {
+    {.name = "logging", .old = {"log"}, .kind = CONFIG_SECTION, .section = &logging},
+    {.name = "prometheus", .kind = CONFIG_SECTION, .section = &prometheus},
+    {.name = "licenses", .kind = CONFIG_IGNORED},
+    {.name = "access", .kind = CONFIG_SECTION, .section = &access},
+    {.name = "center", .kind = CONFIG_SECTION, .section = &center},
+    {.name = "engine", .kind = CONFIG_SECTION, .section = &engine},
+};
+const struct config_section config_root = {KEYS(root_keys)};
+
+/* clang-format on */
+
+static bool same_name(const char *a, const char *b)
+{
+    for (;;) {
+        a += strspn(a, "_");
+        b += strspn(b, "_");
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b))
+            return false;
+        if (!*a)
+            return true;
+        a++;
+        b++;
+    }
+}
+
+bool config_key_is(const struct config_key *key, const char *name)
+{
+    for (size_t i = 0; i < sizeof key->old / sizeof *key->old; i++)
+        if (key->old[i] && same_name(key->old[i], name))
+            return true;
+    return same_name(key->name, name);
+}
+
+char **config_text_field(const struct config_key *key, void *base)
+{
+    return (char **)((char *)base + key->offset);
+}
+
+char ***config_texts_field(const struct config_key *key, void *base)
+{
+    return (char ***)((char *)base + key->offset);
+}
+
+/* Pointers to different structs: copied, because no one type may name them all. */
+static char *list_items(const struct config_key *key, const void *base)
+{
+    char *items;
+    memcpy(&items, (const char *)base + key->offset, sizeof items);
+    return items;
+}
+
+size_t config_list_count(const struct config_key *key, const void *base)
+{
+    return *(const size_t *)((const char *)base + key->count_offset);
+}
+
+void *config_list_item(const struct config_key *key, void *base, size_t index)
+{
+    return list_items(key, base) + index * key->section->size;
+}
+
+/* Numbers, enumerations and bools: what they are is told by how wide they are. */
+void config_store(const struct config_key *key, void *base, uint64_t value)
+{
+    void *field = (char *)base + key->offset;
+    uint32_t narrow = (uint32_t)value;
+    if (key->width == sizeof(bool))
+        *(bool *)field = value != 0;
+    else if (key->width == sizeof narrow)
+        memcpy(field, &narrow, sizeof narrow);
+    else if (key->width == sizeof value)
+        memcpy(field, &value, sizeof value);
+    else
+        CHECK(key->width == 0);
+}
+
+static void free_list(const struct config_key *key, void *base)
+{
+    for (size_t i = 0; i < config_list_count(key, base); i++)
+        config_section_fini(key->section, config_list_item(key, base, i));
+    free(list_items(key, base));
+}
+
+void config_list_make(const struct config_key *key, void *base, size_t count)
+{
+    free_list(key, base);
+    void *items = count ? xcalloc(count, key->section->size) : NULL;
+    memcpy((char *)base + key->offset, &items, sizeof items);
+    *(size_t *)((char *)base + key->count_offset) = count;
+    for (size_t i = 0; i < count; i++)
+        config_section_init(key->section, config_list_item(key, base, i));
+}
+
+static void init_key(const struct config_key *key, void *base)
+{
+    switch (key->kind) {
+    case CONFIG_NUMBER:
+    case CONFIG_SECONDS:
+    case CONFIG_SIZE:
+    case CONFIG_CHOICE:
+        config_store(key, base, key->number);
+        break;
+    case CONFIG_TEXT:
+        if (key->width)
+            *config_text_field(key, base) = xstrdup(key->text);
+        break;
+    case CONFIG_TEXTS:
+        *config_texts_field(key, base) = xcalloc(1, sizeof(char *));
+        break;
+    case CONFIG_SECTION:
+        config_section_init(key->section, base);
+        break;
+    case CONFIG_LIST:
+        config_list_make(key, base, key->number);
+        break;
+    case CONFIG_FLAGS:
+    case CONFIG_IGNORED:
+        break;
+    }
+}
+
+static void free_texts(char **texts)
+{
+    for (char **text = texts; *text; text++)
+        free(*text);
+    free(texts);
+}
+
+static void fini_key(const struct config_key *key, void *base)
+{
+    if (key->kind == CONFIG_TEXT && key->width)
+        free(*config_text_field(key, base));
+    else if (key->kind == CONFIG_TEXTS)
+        free_texts(*config_texts_field(key, base));
+    else if (key->kind == CONFIG_SECTION)
+        config_section_fini(key->section, base);
+    else if (key->kind == CONFIG_LIST)
+        free_list(key, base);
+}
+
+void config_section_init(const struct config_section *section, void *base)
+{
+    for (size_t i = 0; i < section->count; i++)
+        init_key(&section->keys[i], base);
+}
+
+void config_section_fini(const struct config_section *section, void *base)
+{
+    for (size_t i = 0; i < section->count; i++)
+        fini_key(&section->keys[i], base);
+}

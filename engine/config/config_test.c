@@ -1,0 +1,1061 @@
+#include "config/config.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "config/config_path.h"
+#include "config/config_value.h"
+#include "config/edit_distance.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/config_test.XXXXXX";
+static char *config_file; /* in folder/conf; the tests that parse text do not write it */
+
+static void write_file(const char *path, const char *text, size_t len)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, len, file), len);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void in_folder(const char *name, const char *text)
+{
+    char *path = xasprintf("%s/%s", folder, name);
+    if (text)
+        write_file(path, text, strlen(text));
+    else
+        assert_int_equal(mkdir(path, 0755), 0);
+    free(path);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    in_folder("conf", NULL);
+    in_folder("lua", NULL);
+    in_folder("lua/entry.websocket.lua", "-- nothing\n");
+    in_folder("lua/e.lua", "-- nothing\n");
+    config_file = xasprintf("%s/conf/t.yaml", folder);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "lua/e.lua", "lua/entry.websocket.lua", "lua", "conf/t.yaml", "conf", "",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = xasprintf("%s/%s", folder, names[i]);
+        remove(path);
+        free(path);
+    }
+    free(config_file);
+    return 0;
+}
+
+/* ---- parsing, and what was reported ---- */
+
+struct outcome {
+    struct config *config;
+    struct buf reports; /* a line each, without the file's name */
+    int errors, warnings;
+};
+
+static void on_report(bool is_error, const char *text, void *data)
+{
+    struct outcome *outcome = data;
+    outcome->errors += is_error;
+    outcome->warnings += !is_error;
+    assert_null(strchr(text, '\n'));
+    assert_non_null(strstr(text, is_error ? " error: " : " warning: "));
+    assert_int_equal(strncmp(text, config_file, strlen(config_file)), 0);
+    buf_printf(&outcome->reports, "%s\n", text + strlen(config_file) + 1);
+}
+
+static struct outcome parse_bytes(const char *text, size_t len)
+{
+    struct outcome outcome = {0};
+    outcome.config = config_parse(config_file, text, len, on_report, &outcome);
+    assert_int_equal(outcome.config == NULL, outcome.errors > 0);
+    buf_append_char(&outcome.reports, '\0');
+    return outcome;
+}
+
+static struct outcome parse(const char *text)
+{
+    return parse_bytes(text, strlen(text));
+}
+
+static void outcome_free(struct outcome *outcome)
+{
+    if (outcome->config)
+        config_free(outcome->config);
+    buf_free(&outcome->reports);
+}
+
+static struct config *good(const char *text)
+{
+    struct outcome outcome = parse(text);
+    if (outcome.reports.data[0])
+        fail_msg("%s\nreports:\n%s", text, outcome.reports.data);
+    buf_free(&outcome.reports);
+    return outcome.config;
+}
+
+/* `expected`: the starts of all reports in order, a line each. */
+static void expect(const char *text, const char *expected)
+{
+    struct outcome outcome = parse(text);
+    const char *got = outcome.reports.data, *want = expected;
+    while (*want) {
+        size_t len = strcspn(want, "\n");
+        if (strncmp(got, want, len) != 0)
+            fail_msg("%s\nexpected:\n%s\nreported:\n%s", text, expected, outcome.reports.data);
+        got += strcspn(got, "\n") + 1;
+        want += len + (want[len] == '\n');
+    }
+    if (*got)
+        fail_msg("%s\nexpected:\n%s\nreported:\n%s", text, expected, outcome.reports.data);
+    outcome_free(&outcome);
+}
+
+/* ---- defaults ---- */
+
+static void assert_listener(const struct config_listener *listener, int port)
+{
+    assert_int_equal(listener->port, port);
+    assert_string_equal(listener->bind, "0.0.0.0");
+}
+
+static void assert_api_defaults(const struct config_api *api, int port)
+{
+    assert_listener(&api->listen, port);
+    assert_string_equal(api->advertise, "");
+    assert_null(api->origins[0]);
+    assert_int_equal(api->read_buffer_size, 40096);
+    assert_int_equal(api->write_buffer_size, 40096);
+    assert_int_equal(api->read_timeout, 60);
+    assert_int_equal(api->write_timeout, 60);
+}
+
+static void assert_engine_defaults(const struct config *config)
+{
+    assert_string_equal(config->engine_center_registry, "localhost:6786");
+    assert_int_equal(config->stop_timeout, 10);
+    assert_int_equal(config->queue.topic_size, 2000);
+    assert_int_equal(config->queue.max_topics, 100);
+    assert_false(config->queue.full_error);
+    assert_int_equal(config->queue.full_timeout, 10);
+    assert_int_equal(config->queue.stall_timeout, 5);
+    assert_false(config->queue.affinity_any);
+}
+
+static void assert_redis_defaults(const struct config_redis *redis)
+{
+    assert_string_equal(redis->name, "default");
+    assert_string_equal(redis->addr, "localhost:6379");
+    assert_string_equal(redis->password, "");
+    assert_int_equal(redis->db, 0);
+    assert_int_equal(redis->pool_size, 20);
+    assert_int_equal(redis->min_idle_conns, 10);
+    assert_int_equal(redis->max_conn_age, 0);
+    assert_int_equal(redis->idle_timeout, 300);
+}
+
+static void assert_all_defaults(const struct config *config)
+{
+    char *log = xasprintf("%s/logs/connmix.log", folder);
+    assert_string_equal(config->file, config_file);
+    assert_string_equal(config->logging.filename, log);
+    free(log);
+    assert_int_equal(config->logging.max_files, 7);
+    assert_int_equal(config->logging.level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config->prometheus.max_age, 600);
+    assert_int_equal(config->prometheus.age_buckets, 5);
+    assert_int_equal(config->prometheus.buf_cap, 500);
+    assert_int_equal(config->user_count, 0);
+    assert_listener(&config->center_registry, 6786);
+    assert_listener(&config->mesh_point, 6788);
+    assert_api_defaults(&config->center_api, 6787);
+    assert_api_defaults(&config->engine_api, 6789);
+    assert_engine_defaults(config);
+    assert_int_equal(config->redis_count, 1);
+    assert_redis_defaults(&config->redis[0]);
+}
+
+static void test_nothing_gives_defaults(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "# only a comment\n",
+        "---\n",
+        "~",
+        "{}",
+        "\xef\xbb\xbf",
+        "logging:\nprometheus:\naccess:\ncenter:\nengine:\n",
+        "access: {users: }\nengine: {luavm: {redis: , queue: }, servers: }",
+        "engine: {servers: []}",
+        "licenses: {anything: [at, all]}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct config *config = good(texts[i]);
+        assert_all_defaults(config);
+        assert_int_equal(config->server_count, 0);
+        config_free(config);
+    }
+}
+
+static void assert_server_limits(const struct config_server *server)
+{
+    assert_int_equal(server->max_message_size, 1 << 20);
+    assert_int_equal(server->max_backlog, 1 << 20);
+    assert_int_equal(server->read_ahead, 64 << 10);
+    assert_int_equal(server->max_context, 64 << 10);
+    assert_int_equal(server->max_connections, 0);
+    assert_int_equal(server->max_subscriptions, 1000);
+    assert_int_equal(server->max_channel_length, 255);
+}
+
+static void test_server_defaults(void **state)
+{
+    (void)state;
+    struct config *config = good("engine:\n  servers:\n    - {}\n");
+    const struct config_server *server = &config->servers[0];
+    assert_int_equal(config->server_count, 1);
+    assert_listener(&server->listen, 6790);
+    assert_int_equal(server->protocol, CONFIG_PROTOCOL_SCRIPT);
+    assert_int_equal(server->option_count, 0);
+    char *entry = xasprintf("%s/lua/entry.websocket.lua", folder);
+    assert_string_equal(server->entry, entry);
+    free(entry);
+    assert_int_equal(server->line, 3);
+    assert_int_equal(server->byte_code_expires, 10);
+    assert_int_equal(server->read_buffer_size, 1024);
+    assert_int_equal(server->write_buffer_size, 1024);
+    assert_int_equal(server->read_timeout, 60);
+    assert_int_equal(server->write_timeout, 10);
+    assert_int_equal(server->handshake_timeout, 10);
+    assert_int_equal(server->ping_interval, 30);
+    assert_server_limits(server);
+    assert_true(server->shared_encode);
+    assert_null(server->origins[0]);
+    config_free(config);
+}
+
+/* ---- every key ---- */
+
+static const char every_key[] =
+    "logging: {filename: /var/log/x.log, max_files: 3, level: warn}\n"
+    "access:\n"
+    "  users:\n"
+    "    - {username: a, password: 1234, roles: [read], host: '172.*.*.*'}\n"
+    "    - {username: b, password: p, roles: [write, read]}\n"
+    "center:\n"
+    "  api_server: {port: 1, bind: 127.0.0.1, advertise: 'center.example:80'}\n"
+    "engine:\n"
+    "  stop_timeout: 3\n"
+    "  api_server: {port: 2, bind: '::1', advertise: '[::1]:99', origins: [a, b],\n"
+    "    read_buffer_size: 1k, write_buffer_size: 2 KiB, read_timeout: 7s, write_timeout: 1m}\n"
+    "  lua_vm:\n"
+    "    queue: {topic_size: 11, max_topics: 12, full: error, full_timeout: 1, affinity: any, "
+    "stall_timeout: 4}\n"
+    "  servers:\n"
+    "    - port: 3\n"
+    "      bind: 127.0.0.2\n"
+    "      protocol: websocket\n"
+    "      options: [{name: path, value: /chat}, {name: n, value: 007}]\n"
+    "      entry: lua/e.lua\n"
+    "      byte_code_expires: 0\n"
+    "      read_buffer_size: 21\n"
+    "      write_buffer_size: 22\n"
+    "      read_timeout: 23\n"
+    "      write_timeout: 24\n"
+    "      handshake_timeout: 25\n"
+    "      ping_interval: 26\n"
+    "      max_message_size: 16 MiB\n"
+    "      max_backlog: 2 GiB\n"
+    "      read_ahead: 27\n"
+    "      max_context: 28\n"
+    "      max_connections: 29\n"
+    "      max_subscriptions: 30\n"
+    "      max_channel_length: 31\n"
+    "      shared_encode: off\n"
+    "      origins: []\n"
+    "      compression: no\n"
+    "      tls: {cert: '', key: ''}\n"
+    "    - {port: 4, protocol: socket}\n"
+    "    - {port: 5, protocol: custom}\n";
+
+/* What the file says is stored all the same; the other keys give no warning. */
+static struct config *good_every_key(void)
+{
+    struct outcome outcome = parse(every_key);
+    static const char *const without_effect[] = {
+        "center.apiServer.advertise",       "engine.apiServer.readBufferSize",
+        "engine.apiServer.writeBufferSize", "engine.servers[0].byteCodeExpires",
+        "engine.servers[0].readBufferSize", "engine.servers[0].writeBufferSize",
+    };
+    assert_int_equal(outcome.errors, 0);
+    assert_int_equal(outcome.warnings, sizeof without_effect / sizeof *without_effect);
+    const char *at = outcome.reports.data;
+    for (int i = 0; i < outcome.warnings; i++) {
+        at = strstr(at, without_effect[i]);
+        assert_non_null(at);
+    }
+    buf_free(&outcome.reports);
+    return outcome.config;
+}
+
+static void assert_every_server_number(const struct config_server *server)
+{
+    assert_int_equal(server->byte_code_expires, 0);
+    assert_int_equal(server->read_buffer_size, 21);
+    assert_int_equal(server->write_buffer_size, 22);
+    assert_int_equal(server->read_timeout, 23);
+    assert_int_equal(server->write_timeout, 24);
+    assert_int_equal(server->handshake_timeout, 25);
+    assert_int_equal(server->ping_interval, 26);
+    assert_int_equal(server->max_message_size, 16 << 20);
+    assert_int_equal(server->max_backlog, (uint64_t)2 << 30);
+    assert_int_equal(server->read_ahead, 27);
+    assert_int_equal(server->max_context, 28);
+    assert_int_equal(server->max_connections, 29);
+    assert_int_equal(server->max_subscriptions, 30);
+    assert_int_equal(server->max_channel_length, 31);
+}
+
+static void test_every_server_key(void **state)
+{
+    (void)state;
+    struct config *config = good_every_key();
+    assert_int_equal(config->server_count, 3);
+    const struct config_server *server = &config->servers[0];
+    assert_int_equal(server->listen.port, 3);
+    assert_string_equal(server->listen.bind, "127.0.0.2");
+    assert_int_equal(server->protocol, CONFIG_PROTOCOL_WEBSOCKET);
+    assert_string_equal(config_option(server, "path"), "/chat");
+    assert_string_equal(config_option(server, "n"), "007");
+    assert_null(config_option(server, "other"));
+    assert_int_equal(server->line, 15);
+    assert_every_server_number(server);
+    assert_false(server->shared_encode);
+    assert_null(server->origins[0]);
+    assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
+    assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
+    assert_int_equal(config->servers[2].line, 39);
+    config_free(config);
+}
+
+static void test_every_other_key(void **state)
+{
+    (void)state;
+    struct config *config = good_every_key();
+    assert_string_equal(config->logging.filename, "/var/log/x.log");
+    assert_int_equal(config->logging.max_files, 3);
+    assert_int_equal(config->logging.level, LOG_LEVEL_WARN);
+    assert_int_equal(config->center_api.listen.port, 1);
+    assert_string_equal(config->center_api.listen.bind, "127.0.0.1");
+    assert_string_equal(config->center_api.advertise, "center.example:80");
+    const struct config_api *api = &config->engine_api;
+    assert_int_equal(api->listen.port, 2);
+    assert_string_equal(api->listen.bind, "::1");
+    assert_string_equal(api->advertise, "[::1]:99");
+    assert_string_equal(api->origins[1], "b");
+    assert_int_equal(api->read_buffer_size, 1024);
+    assert_int_equal(api->write_buffer_size, 2048);
+    assert_int_equal(api->read_timeout, 7);
+    assert_int_equal(api->write_timeout, 60);
+    assert_int_equal(config->stop_timeout, 3);
+    assert_int_equal(config->queue.topic_size, 11);
+    assert_int_equal(config->queue.max_topics, 12);
+    assert_true(config->queue.full_error);
+    assert_int_equal(config->queue.full_timeout, 1);
+    assert_true(config->queue.affinity_any);
+    assert_int_equal(config->queue.stall_timeout, 4);
+    config_free(config);
+}
+
+static void assert_user(const struct config_user *user, const char *name, const char *password,
+                        const char *host)
+{
+    assert_string_equal(user->username, name);
+    assert_string_equal(user->password, password);
+    assert_string_equal(user->host, host);
+    assert_true(user->read);
+}
+
+static void test_users(void **state)
+{
+    (void)state;
+    struct config *config = good_every_key();
+    assert_int_equal(config->user_count, 2);
+    assert_user(&config->users[0], "a", "1234", "172.*.*.*");
+    assert_false(config->users[0].write);
+    assert_user(&config->users[1], "b", "p", "*");
+    assert_true(config->users[1].write);
+    config_free(config);
+}
+
+/* What is read but has no effect yet is told, and only where it is not the default. */
+static void test_keys_without_effect(void **state)
+{
+    (void)state;
+    expect("prometheus: {summary: {max_age: 600, ageBuckets: 5, bufCap: 500}}\n"
+           "center: {registry: {port: 6786, bind: 0.0.0.0}}\n"
+           "engine:\n"
+           "  center_registry: localhost:6786\n"
+           "  mesh_point: {port: 6788}\n"
+           "  luavm: {redis: [{name: default, poolSize: 20}]}\n",
+           "");
+    expect("prometheus: {summary: {maxAge: 1}}\n"
+           "engine: {centerRegistry: 'c:1', luavm: {redis: [{db: 2, poolSize: 1}, {name: b}]}}\n"
+           "center: {registry: {port: 5}}\n",
+           "1:32: warning: prometheus.summary.maxAge: has no effect: \n"
+           "2:26: warning: engine.centerRegistry: has no effect: \n"
+           "2:48: warning: engine.luavm.redis: has no effect: \n"
+           "3:27: warning: center.registry.port: has no effect: ");
+}
+
+static void test_redis(void **state)
+{
+    (void)state;
+    struct outcome outcome =
+        parse("engine: {luavm: {redis: [{addr: 'r:1', password: s, db: 2, min_idle_conns: 0,\n"
+              "  max_conn_age: 9, idle_timeout: 8}, {name: b, poolSize: 3}]}}");
+    assert_int_equal(outcome.warnings, 1);
+    const struct config_redis *redis = outcome.config->redis;
+    assert_int_equal(outcome.config->redis_count, 2);
+    assert_string_equal(redis[0].name, "default");
+    assert_string_equal(redis[0].addr, "r:1");
+    assert_string_equal(redis[0].password, "s");
+    assert_int_equal(redis[0].db, 2);
+    assert_int_equal(redis[0].min_idle_conns, 0);
+    assert_int_equal(redis[0].max_conn_age, 9);
+    assert_int_equal(redis[0].idle_timeout, 8);
+    assert_string_equal(redis[1].name, "b");
+    assert_int_equal(redis[1].pool_size, 3);
+    outcome_free(&outcome);
+}
+
+/* ---- older names and both spellings ---- */
+
+static uint64_t level(const struct config *config)
+{
+    return config->logging.level;
+}
+static uint64_t byte_code_expires(const struct config *config)
+{
+    return config->servers[0].byte_code_expires;
+}
+static uint64_t center_port(const struct config *config)
+{
+    return (uint64_t)config->center_api.listen.port;
+}
+static uint64_t api_port(const struct config *config)
+{
+    return (uint64_t)config->engine_api.listen.port;
+}
+static uint64_t topic_size(const struct config *config)
+{
+    return config->queue.topic_size;
+}
+static uint64_t max_topics(const struct config *config)
+{
+    return config->queue.max_topics;
+}
+static uint64_t shared_encode(const struct config *config)
+{
+    return config->servers[0].shared_encode;
+}
+static uint64_t ping_interval(const struct config *config)
+{
+    return config->servers[0].ping_interval;
+}
+static uint64_t redis_is_default(const struct config *config)
+{
+    return config->redis_count == 1 && strcmp(config->redis[0].name, "default") == 0;
+}
+
+static void test_spellings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t (*get)(const struct config *config);
+        uint64_t value;
+    } cases[] = {
+        {"logging: {level: error}", level, LOG_LEVEL_ERROR},
+        {"log: {level: error}", level, LOG_LEVEL_ERROR},
+        {"log: {level: INFO}", level, LOG_LEVEL_INFO},
+        {"log: {level: warning}", level, LOG_LEVEL_WARN},
+        {"engine: {servers: [{byteCodeExpires: 10}]}", byte_code_expires, 10},
+        {"engine: {servers: [{bytecodeExpires: 10}]}", byte_code_expires, 10},
+        {"engine: {servers: [{bytecode_expires: 10}]}", byte_code_expires, 10},
+        {"engine: {servers: [{byte_code_expires: 10}]}", byte_code_expires, 10},
+        {"center: {apiServer: {port: 9}}", center_port, 9},
+        {"center: {api_server: {port: 9}}", center_port, 9},
+        {"center: {server: {port: 9}}", center_port, 9},
+        {"center: {server: {port: '9'}}", center_port, 9},
+        {"center: {server: {port: 0}}\nengine: {apiServer: {port: 0}}", center_port, 0},
+        {"engine: {apiServer: {port: 9}}", api_port, 9},
+        {"engine: {api_server: {port: 9}}", api_port, 9},
+        {"engine: {control: {port: 9, protocol: http}}", api_port, 9},
+        {"engine: {luavm: {queue: {topicSize: 9}}}", topic_size, 9},
+        {"engine: {luavm: {queue: {topic_size: 9}}}", topic_size, 9},
+        {"engine: {luavm: {queue: {size: 9}}}", topic_size, 9},
+        {"engine: {luavm: {queue: {max: 9}}}", max_topics, 9},
+        {"engine: {luavm: {queue: {max_topics: 9}}}", max_topics, 9},
+        {"engine: {luavm: {redis: {addr: 'localhost:6379'}}}", redis_is_default, 1},
+        {"engine: {servers: [{sharedEncode: auto}]}", shared_encode, 1},
+        {"engine: {servers: [{sharedEncode: false}]}", shared_encode, 0},
+        {"engine: {servers: [{readTimeout: 0}]}", ping_interval, 0},
+        {"engine: {servers: [{readTimeout: 1}]}", ping_interval, 1},
+        {"engine: {servers: [{read_timeout: 10}]}", ping_interval, 5},
+        {"engine: {servers: [{readTimeout: 10, pingInterval: 0}]}", ping_interval, 0},
+        /* anchors, aliases, merge keys: a mapping's own keys win, then the first that is merged */
+        {"log: &a {level: &l error}\nengine: {apiServer: {origins: [*l]}}", level, LOG_LEVEL_ERROR},
+        {"engine:\n  servers:\n  - &a {port: 1, readTimeout: 8}\n  - {<<: *a, port: 2}\n",
+         ping_interval, 4},
+        {"center: &c {api_server: &s {port: 9}}\nengine: {apiServer: {<<: *s, port: 8}}", api_port,
+         8},
+        {"center: {api_server: &s {port: 9, bind: 127.0.0.1}}\n"
+         "engine: {apiServer: {<<: [{port: 7}, *s]}}",
+         api_port, 7},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config *config = good(cases[i].text);
+        if (cases[i].get(config) != cases[i].value)
+            fail_msg("%s: %llu", cases[i].text, (unsigned long long)cases[i].get(config));
+        config_free(config);
+    }
+}
+
+static void test_merge_into_second_server(void **state)
+{
+    (void)state;
+    struct config *config = good("engine:\n"
+                                 "  servers:\n"
+                                 "    - &first\n"
+                                 "      port: 1\n"
+                                 "      entry: lua/e.lua\n"
+                                 "      readTimeout: 8\n"
+                                 "    - <<: *first\n"
+                                 "      port: 2\n");
+    assert_int_equal(config->server_count, 2);
+    assert_int_equal(config->servers[1].listen.port, 2);
+    assert_int_equal(config->servers[1].read_timeout, 8);
+    assert_string_equal(config->servers[1].entry, config->servers[0].entry);
+    assert_int_equal(config->servers[1].line, 7);
+    config_free(config);
+}
+
+static void test_older_user(void **state)
+{
+    (void)state;
+    struct config *config = good("access: {users: [{username: a, password: b, roles: [read]}]}\n"
+                                 "engine: {control: {username: root, password: 7}}");
+    assert_int_equal(config->user_count, 2);
+    assert_user(&config->users[1], "root", "7", "*");
+    assert_true(config->users[1].write);
+    config_free(config);
+    config = good("engine: {apiServer: {username: '', password: }}");
+    assert_int_equal(config->user_count, 0);
+    config_free(config);
+}
+
+static void test_no_log_file(void **state)
+{
+    (void)state;
+    struct config *config = good("logging: {filename: ''}");
+    assert_string_equal(config->logging.filename, "");
+    config_free(config);
+}
+
+/* ---- errors ---- */
+
+static const struct {
+    const char *text, *reports;
+} bad[] = {
+    /* types, values, ranges */
+    {"engine: []", "1:9: error: engine: found a list; allowed is a mapping"},
+    {"engine: 5", "1:9: error: engine: found '5'; allowed is a mapping"},
+    {"engine:\n  servers: {}",
+     "2:12: error: engine.servers: found a mapping; allowed is a list of"},
+    {"engine:\n  servers: [x]", "2:13: error: engine.servers[0]: found 'x'; allowed is a mapping"},
+    {"engine:\n  servers:\n    -\n",
+     "3:6: error: engine.servers[0]: found nothing; allowed is a mapping"},
+    {"engine:\n  servers:\n  - port: abc\n",
+     "3:11: error: engine.servers[0].port: found 'abc'; allowed is a whole number from 0 to 65535"},
+    {"engine: {servers: [{port: 65536}]}",
+     "1:27: error: engine.servers[0].port: found '65536'; allowed is a whole number from 0 to"},
+    {"engine: {servers: [{port: -1}]}", "1:27: error: engine.servers[0].port: found '-1'"},
+    {"engine: {servers: [{port: 6.5}]}", "1:27: error: engine.servers[0].port: found '6.5'"},
+    {"engine: {servers: [{port: 0x10}]}", "1:27: error: engine.servers[0].port: found '0x10'"},
+    {"engine: {servers: [{port: 010}]}", "1:27: error: engine.servers[0].port: found '010'"},
+    {"engine: {servers: [{port: }]}", "1:27: error: engine.servers[0].port: found nothing"},
+    {"engine: {servers: [{port: ~}]}", "1:27: error: engine.servers[0].port: found nothing"},
+    {"engine: {servers: [{port: [1]}]}", "1:27: error: engine.servers[0].port: found a list"},
+    {"engine: {servers: [{port: 99999999999999999999999}]}",
+     "1:27: error: engine.servers[0].port: found '99999999999999999999999'"},
+    {"engine: {meshPoint: {port: 0}}",
+     "1:28: error: engine.meshPoint.port: found '0'; allowed is a whole number from 1 to 65535"},
+    {"engine: {servers: [{readTimeout: 300ms}]}",
+     "1:34: error: engine.servers[0].readTimeout: found '300ms'; allowed is whole seconds from 0 "},
+    {"engine: {servers: [{handshake_timeout: 0}]}",
+     "1:40: error: engine.servers[0].handshakeTimeout: found '0'; allowed is whole seconds from 1"},
+    {"engine: {servers: [{readTimeout: 1 week}]}", "1:34: error: "},
+    {"engine: {servers: [{maxBacklog: 1 PiB}]}",
+     "1:33: error: engine.servers[0].maxBacklog: found '1 PiB'; allowed is a size from 1 to "},
+    {"engine: {servers: [{maxMessageSize: 0}]}", "1:37: error: "},
+    {"engine: {servers: [{maxMessageSize: 1.5m}]}", "1:37: error: "},
+    {"engine: {servers: [{maxMessageSize: 99999999999 GiB}]}", "1:37: error: "},
+    {"log: {level: loud}",
+     "1:14: error: logging.level: found 'loud'; allowed is debug or info or warn or error"},
+    {"log: {level: }", "1:14: error: logging.level: found nothing"},
+    {"log: {maxFiles: \"a\\0b\"}", "1:17: error: logging.maxFiles: found a text with a NUL"},
+    {"log: {filename: \"a\\0b\"}", "1:17: error: logging.filename: found a text with a NUL"},
+    {"log: {filename: {}}", "1:17: error: logging.filename: found a mapping; allowed is a text"},
+    {"engine: {luavm: {queue: {full: wait}}}",
+     "1:32: error: engine.luavm.queue.full: found 'wait'; allowed is block or error"},
+    {"engine: {luavm: {queue: {affinity: 1}}}",
+     "1:36: error: engine.luavm.queue.affinity: found '1'; allowed is client or any"},
+    {"engine: {servers: [{protocol: http}]}",
+     "1:31: error: engine.servers[0].protocol: found 'http'; allowed is websocket or socket or "},
+    {"engine: {servers: [{bind: host}]}",
+     "1:27: error: engine.servers[0].bind: found 'host'; allowed is an IP address"},
+    {"engine: {apiServer: {advertise: 'x'}}",
+     "1:33: error: engine.apiServer.advertise: found 'x'; allowed is HOST:PORT"},
+    {"engine: {centerRegistry: 'x:0'}", "1:26: error: engine.centerRegistry: found 'x:0'"},
+    {"engine: {servers: [{origins: x}]}",
+     "1:30: error: engine.servers[0].origins: found 'x'; allowed is a list of texts"},
+    {"engine: {apiServer: {origins: [a, {}]}}",
+     "1:35: error: engine.apiServer.origins[1]: found a mapping"},
+    {"engine: {servers: [{options: [{name: a, value: 1}, {name: a, value: 2}]}]}",
+     "1:59: error: engine.servers[0].options[1]: another item before it has the same name: 'a'"},
+    {"engine: {servers: [{options: [{value: 1}]}]}",
+     "1:31: error: engine.servers[0].options[0]: the key 'name' is missing"},
+    {"engine: {luavm: {redis: [{}, {}]}}",
+     "1:30: error: engine.luavm.redis[1]: another item before it has the same name: 'default'\n"
+     "1:25: warning: engine.luavm.redis: has no effect"},
+    /* access */
+    {"access: {users: [{username: a}]}", "1:18: error: access.users[0]: the key 'password' is \n"
+                                         "1:18: error: access.users[0]: the key 'roles' is "},
+    {"access: {users: [{username: 'a:b', password: '', roles: [admin], host: 'a-z'}]}",
+     "1:29: error: access.users[0].username: found 'a:b'\n"
+     "1:46: error: access.users[0].password: found ''\n"
+     "1:58: error: access.users[0].roles[0]: found 'admin'; allowed is read or write\n"
+     "1:72: error: access.users[0].host: found 'a-z'"},
+    {"access: {users: [{username: a, password: b, roles: read}]}",
+     "1:52: error: access.users[0].roles: found 'read'; allowed is a list"},
+    {"engine: {apiServer: {username: a}}",
+     "1:32: error: engine.apiServer: username (without a colon) and password must both"},
+    {"engine: {apiServer: {password: a}}", "1:32: error: engine.apiServer: username "},
+    /* not in this version */
+    {"engine: {servers: [{compression: true}]}",
+     "1:34: error: engine.servers[0].compression: found 'true'; compression is not supported"},
+    {"engine: {servers: [{tls: {cert: a.pem}}]}",
+     "1:33: error: engine.servers[0].tls.cert: found 'a.pem'; TLS is not supported"},
+    {"engine: {servers: [{origins: [a]}]}",
+     "1:30: error: engine.servers[0].origins: found a list; no Origin header is checked"},
+    {"center: {apiServer: {origins: [a]}}", "1:31: error: center.apiServer.origins: found a list"},
+    {"engine: {apiServer: {tls: {key: k}}}", "1:33: error: engine.apiServer.tls.key: found 'k'"},
+    /* twice, in one spelling or two */
+    {"log:\n  level: info\n  level: warn\n",
+     "3:3: error: logging.level: 'level' is set already, as 'level' in line 2, column 3"},
+    {"log: {}\nlogging: {}\n",
+     "2:1: error: logging: 'logging' is set already, as 'log' in line 1, column 1"},
+    {"engine:\n  api_server: {}\n  control: {}\n",
+     "3:3: error: engine.apiServer: 'control' is set already, as 'api_server' in line 2, column 3"},
+    {"engine: {luavm: {queue: {size: 1, topicSize: 2}}}",
+     "1:35: error: engine.luavm.queue.topicSize: 'topicSize' is set already, as 'size' in line 1"},
+    /* what depends on several keys */
+    {"engine:\n  luavm:\n    queue:\n      stallTimeout: 10\n",
+     "4:21: error: engine.luavm.queue: stallTimeout is 10 s and must be below fullTimeout"},
+    {"engine: {luavm: {queue: {fullTimeout: 5}}}", "1:39: error: engine.luavm.queue: stallTimeout"},
+    {"engine:\n  servers:\n    - port: 7000\n    - port: 7000\n",
+     "4:13: error: engine.servers[1] (0.0.0.0 port 7000, line 4) and engine.servers[0] (0.0.0.0 "
+     "port 7000, line 3) want the same port"},
+    {"engine:\n  servers:\n    - {port: 7000, bind: '::'}\n    - {port: 7000, bind: '::1'}\n",
+     "4:14: error: engine.servers[1] (::1 port 7000, line 4) and engine.servers[0] (:: port 7000, "
+     "line 3)"},
+    {"engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000}]}",
+     "1:58: error: engine.servers[1] (0.0.0.0 port 7000, line 1) and engine.servers[0]"},
+    {"engine: {servers: [{port: 6789, bind: 127.0.0.1}]}",
+     "1:27: error: engine.servers[0] (127.0.0.1 port 6789, line 1) and engine.apiServer (0.0.0.0 "
+     "port 6789, the default)"},
+    {"center: {apiServer: {port: 6789}}",
+     "1:28: error: engine.apiServer (0.0.0.0 port 6789, the default) and center.apiServer "},
+    {"engine: {servers: [{entry: lua/none.lua}]}",
+     "1:28: error: the entry script cannot be read; looked for /tmp/config_test."},
+    {"engine: {servers: [{entry: lua}]}", "1:28: error: the entry script cannot be read"},
+    {"engine: {servers: [{entry: ''}]}", "1:28: error: engine.servers[0].entry: found ''"},
+    /* a value that was an error already is not judged a second time */
+    {"engine: {servers: [{port: 6790}, {port: x}]}", "1:41: error: engine.servers[1].port: found"},
+    {"engine: {servers: [{}, {bind: x}]}", "1:31: error: engine.servers[1].bind: found 'x'"},
+    {"engine: {servers: [{entry: []}]}", "1:28: error: engine.servers[0].entry: found a list"},
+    {"engine: {luavm: {queue: {fullTimeout: x, stallTimeout: 20}}}",
+     "1:39: error: engine.luavm.queue.fullTimeout: found 'x'"},
+    /* documents */
+    {"- a\n", "1:1: error: the file holds a list; allowed is a mapping"},
+    {"text", "1:1: error: the file holds 'text'"},
+    {"{}\n---\n{}\n", "2:1: error: a second document begins here"},
+    {"a: b: c\n", "1:5: error: not valid YAML: mapping values are not allowed in this context"},
+    {"log:\n  level: [a\nengine: {}\n",
+     "3:7: error: not valid YAML: did not find expected ',' or "},
+    {"log:\n\tlevel: a\n", "2:1: error: not valid YAML: found character that cannot start any "},
+    {"a: *b\n", "1:4: error: not valid YAML: found undefined alias"},
+    {"log:\n  \xc3\xbc: \xff\n", "2:6: error: not valid YAML: "},
+    {"? [a]\n: b\n", "1:3: error: found a list as a key"},
+    {"log: &a {<<: *a}", "1:6: error: logging: merge keys (<<) that lead through more than 8"},
+    {"log: {<<: 5}", "1:11: error: logging: <<: found '5'; allowed is a mapping"},
+    {"engine: &a {servers: *a}", "1:9: error: engine.servers: found a mapping"},
+    {"engine: {servers: &a [*a]}", "1:19: error: engine.servers[0]: found a list"},
+    /* several at once, warnings among them */
+    {"loging: {}\nlog: {level: x, maxFiles: y, Files: z}\nengine: {servers: [{prot: 1, port: q}]}",
+     "1:1: warning: unknown key 'loging' is ignored; the nearest known one is 'logging'\n"
+     "2:14: error: logging.level: \n"
+     "2:27: error: logging.maxFiles: \n"
+     "2:30: warning: logging: unknown key 'Files' is ignored; the nearest known one is 'maxFiles'\n"
+     "3:21: warning: engine.servers[0]: unknown key 'prot' is ignored; the nearest known one is "
+     "'port'\n"
+     "3:36: error: engine.servers[0].port: found 'q'"},
+};
+
+static void test_errors(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        expect(bad[i].text, bad[i].reports);
+}
+
+static void test_long_values_are_cut_in_reports(void **state)
+{
+    (void)state;
+    /* 59 bytes, then a character of two of which only the first would fit */
+    expect("log: {level: aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeefffffffff\xc3\xbcggg}",
+           "1:14: error: logging.level: found "
+           "'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeefffffffff...'");
+    expect("log: {level: \"a\\nb\\e\"}", "1:14: error: logging.level: found 'a?b?'");
+}
+
+static void test_same_port_elsewhere_is_fine(void **state)
+{
+    (void)state;
+    config_free(good("engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000, bind: "
+                     "127.0.0.2}, {port: 7000, bind: '::'}, {port: 0}, {port: 0}]}"));
+}
+
+static void test_utf8_bom(void **state)
+{
+    (void)state;
+    struct config *config = good("\xef\xbb\xbflog: {level: error}\n");
+    assert_int_equal(config->logging.level, LOG_LEVEL_ERROR);
+    config_free(config);
+    expect("\xef\xbb\xbflog: {level: x}\n", "1:14: error: logging.level: ");
+}
+
+/* ---- what could take long, or deep ---- */
+
+static void repeat(struct buf *out, const char *text, int count)
+{
+    for (int i = 0; i < count; i++)
+        buf_append_str(out, text);
+}
+
+static void test_deep_nesting(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"[", "{a: ", "- ", "? "};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct buf text = {0};
+        repeat(&text, parts[i], 20000);
+        struct outcome outcome = parse_bytes(text.data, text.len);
+        assert_int_equal(outcome.errors, 1);
+        outcome_free(&outcome);
+        buf_free(&text);
+    }
+}
+
+static void test_aliases_do_not_multiply(void **state)
+{
+    (void)state;
+    struct buf text = {0};
+    buf_append_str(&text, "engine: {luavm: &a {queue: &q {<<: [");
+    repeat(&text, "*q,", 1000);
+    buf_append_str(&text, "]}}}\n");
+    struct outcome outcome = parse_bytes(text.data, text.len);
+    assert_in_range(outcome.errors, 1, 100000);
+    outcome_free(&outcome);
+    buf_free(&text);
+}
+
+static void test_long_lists(void **state)
+{
+    (void)state;
+    struct buf text = {0};
+    buf_append_str(&text, "engine: {servers: [&a {options: [");
+    repeat(&text, "{name: x, value: y},", 1025);
+    buf_append_str(&text, "]}]}");
+    struct outcome outcome = parse_bytes(text.data, text.len);
+    assert_non_null(strstr(outcome.reports.data, "1:33: error: engine.servers[0].options: found a "
+                                                 "list of 1025; allowed are 1024"));
+    outcome_free(&outcome);
+    buf_free(&text);
+}
+
+/* ---- files ---- */
+
+static void test_load(void **state)
+{
+    (void)state;
+    struct outcome outcome = {0};
+    assert_null(config_load(config_file, on_report, &outcome));
+    assert_int_equal(outcome.errors, 1);
+    write_file(config_file, "log: {level: error}\n", 20);
+    struct config *config = config_load(config_file, on_report, &outcome);
+    assert_non_null(config);
+    assert_int_equal(config->logging.level, LOG_LEVEL_ERROR);
+    assert_int_equal(outcome.errors, 1);
+    config_free(config);
+    buf_free(&outcome.reports);
+}
+
+static void load_of_size(size_t size, int errors)
+{
+    char *text = xmalloc(size);
+    memset(text, '\n', size);
+    write_file(config_file, text, size);
+    free(text);
+    struct outcome outcome = {0};
+    struct config *config = config_load(config_file, on_report, &outcome);
+    assert_int_equal(outcome.errors, errors);
+    assert_int_equal(config == NULL, errors > 0);
+    if (config)
+        config_free(config);
+    buf_free(&outcome.reports);
+}
+
+static void test_load_size_is_bounded(void **state)
+{
+    (void)state;
+    load_of_size(1024 * 1024, 0);
+    load_of_size(1024 * 1024 + 1, 1);
+}
+
+static void test_load_of_a_folder(void **state)
+{
+    (void)state;
+    char *file = config_file;
+    config_file = folder;
+    struct outcome outcome = {0};
+    assert_null(config_load(folder, on_report, &outcome));
+    assert_int_equal(outcome.errors, 1);
+    buf_free(&outcome.reports);
+    config_file = file;
+}
+
+static void check_base(const char *file, const char *base)
+{
+    char *got = config_path_base(file);
+    assert_string_equal(got, base);
+    free(got);
+}
+
+static void test_path_base(void **state)
+{
+    (void)state;
+    check_base("conf/a.yaml", ".");
+    check_base("./conf/a.yaml", ".");
+    check_base("x/conf/a.yaml", "x");
+    check_base("/conf/a.yaml", "/");
+    check_base("/x/conf/a.yaml", "/x");
+    check_base("/x/config/a.yaml", "/x/config");
+    check_base("x//a.yaml", "x");
+    check_base("/a.yaml", "/");
+}
+
+/* In the conf folder itself, its name is found out. */
+static void test_path_base_of_working_directory(void **state)
+{
+    (void)state;
+    char *before = getcwd(NULL, 0);
+    char *conf = xasprintf("%s/conf", folder);
+    assert_int_equal(chdir(conf), 0);
+    check_base("a.yaml", "..");
+    assert_int_equal(chdir(folder), 0);
+    check_base("a.yaml", ".");
+    assert_int_equal(chdir(before), 0);
+    free(conf);
+    free(before);
+}
+
+/* The folder above conf/ comes first, then the working directory. */
+static void test_path_find(void **state)
+{
+    (void)state;
+    struct buf tried = {0};
+    char *before = getcwd(NULL, 0);
+    assert_int_equal(chdir(folder), 0);
+    char *found = config_path_find("/nowhere", "lua/e.lua", &tried);
+    assert_string_equal(found, "lua/e.lua");
+    free(found);
+    found = config_path_find(folder, "lua/e.lua", &tried);
+    assert_int_equal(found[0], '/');
+    free(found);
+    assert_int_equal(tried.len, 0);
+    assert_null(config_path_find("/nowhere", "lua/x.lua", &tried));
+    assert_string_equal(tried.data, "/nowhere/lua/x.lua and ./lua/x.lua");
+    buf_free(&tried);
+    assert_null(config_path_find("/nowhere", "/x.lua", &tried));
+    assert_string_equal(tried.data, "/x.lua");
+    buf_free(&tried);
+    assert_int_equal(chdir(before), 0);
+    free(before);
+}
+
+/* ---- values ---- */
+
+static void test_sizes_and_seconds(void **state)
+{
+    (void)state;
+    uint64_t value = 1;
+    assert_true(config_value_size("64 KiB", &value) && value == 65536);
+    assert_true(config_value_size("1m", &value) && value == 1 << 20);
+    assert_true(config_value_size("3GB", &value) && value == (uint64_t)3 << 30);
+    assert_true(config_value_size("7 B", &value) && value == 7);
+    assert_true(config_value_size("0", &value) && value == 0);
+    assert_false(config_value_size("18014398509481984 k", &value));
+    assert_false(config_value_size("k", &value));
+    assert_false(config_value_size("1 k ", &value));
+    assert_true(config_value_seconds("2000ms", &value) && value == 2);
+    assert_true(config_value_seconds("1h", &value) && value == 3600);
+    assert_false(config_value_seconds("2500ms", &value));
+    assert_false(config_value_seconds("18446744073709551615", &value));
+    assert_true(config_value_number("18446744073709551615", &value) && value == UINT64_MAX);
+    assert_false(config_value_number("18446744073709551616", &value));
+    assert_false(config_value_number("+1", &value));
+    assert_false(config_value_number("", &value));
+    assert_int_equal(value, UINT64_MAX);
+}
+
+static void test_addresses(void **state)
+{
+    (void)state;
+    assert_true(config_value_is_address("a-b.c:65535"));
+    assert_true(config_value_is_address("[::]:1"));
+    assert_false(config_value_is_address("::1:1"));
+    assert_false(config_value_is_address("[::1:1"));
+    assert_false(config_value_is_address("[x]:1"));
+    assert_false(config_value_is_address(":1"));
+    assert_false(config_value_is_address("a b:1"));
+    assert_false(config_value_is_address("a:65536"));
+    assert_false(config_value_is_address(""));
+    assert_true(config_value_is_address_or_empty(""));
+    assert_true(config_value_is_ip("::") && config_value_is_ip("127.0.0.1"));
+    assert_false(config_value_is_ip("127.0.0.256") || config_value_is_ip(""));
+    assert_true(config_value_is_host_pattern("172.*.*.*"));
+    assert_false(config_value_is_host_pattern("") || config_value_is_host_pattern("host name"));
+}
+
+static void test_edit_distance(void **state)
+{
+    (void)state;
+    assert_int_equal(edit_distance("port", "prot"), 2);
+    assert_int_equal(edit_distance("port", "ports"), 1);
+    assert_int_equal(edit_distance("read_timeout", "readTimeout"), 0);
+    assert_int_equal(edit_distance("", "abc"), 3);
+    assert_int_equal(edit_distance("kitten", "sitting"), 3);
+    char longer[66];
+    memset(longer, 'a', 65);
+    longer[65] = '\0';
+    assert_int_equal(edit_distance(longer, "a"), EDIT_DISTANCE_FAR);
+    assert_int_equal(edit_distance(longer + 1, "a"), 63);
+}
+
+/* ---- damage ---- */
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+static void damage(struct buf *text, uint32_t *seed)
+{
+    static const char bytes[] = "\n :-[]{}*&<>'\"#\t\\a0,?!|%@~\xc3\xff";
+    size_t at = next_random(seed) % text->len;
+    size_t len = next_random(seed) % 20;
+    switch (next_random(seed) % 3) {
+    case 0:
+        text->data[at] = bytes[next_random(seed) % sizeof bytes];
+        break;
+    case 1: /* cut */
+        text->len = at + 1;
+        break;
+    default: /* take a piece out */
+        len = len < text->len - at - 1 ? len : text->len - at - 1;
+        memmove(text->data + at, text->data + at + len, text->len - at - len);
+        text->len -= len;
+    }
+}
+
+static void test_random_damage(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 4000; round++) {
+        uint32_t seed = round;
+        struct buf text = {0};
+        buf_append(&text, every_key, sizeof every_key - 1);
+        for (uint32_t i = 0; i <= round % 4; i++)
+            damage(&text, &seed);
+        struct outcome outcome = parse_bytes(text.data, text.len);
+        outcome_free(&outcome);
+        buf_free(&text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_gives_defaults),
+        cmocka_unit_test(test_server_defaults),
+        cmocka_unit_test(test_every_server_key),
+        cmocka_unit_test(test_every_other_key),
+        cmocka_unit_test(test_users),
+        cmocka_unit_test(test_keys_without_effect),
+        cmocka_unit_test(test_redis),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_merge_into_second_server),
+        cmocka_unit_test(test_older_user),
+        cmocka_unit_test(test_no_log_file),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_long_values_are_cut_in_reports),
+        cmocka_unit_test(test_same_port_elsewhere_is_fine),
+        cmocka_unit_test(test_utf8_bom),
+        cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_aliases_do_not_multiply),
+        cmocka_unit_test(test_long_lists),
+        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_load_size_is_bounded),
+        cmocka_unit_test(test_load_of_a_folder),
+        cmocka_unit_test(test_path_base),
+        cmocka_unit_test(test_path_base_of_working_directory),
+        cmocka_unit_test(test_path_find),
+        cmocka_unit_test(test_sizes_and_seconds),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_edit_distance),
+        cmocka_unit_test(test_random_damage),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
