@@ -2,11 +2,11 @@
  *
  * Order: each consumer gets what is its own in the order in which it was pushed, over all topics it
  * takes, entries that still wait for room included. An entry is handed to one consumer.
- * Affinity: while the set of a topic's consumers is unchanged, a client's entries go to the same one of
- * them (rendezvous hashing), so that several consumers do not reorder a client's messages. With
- * affinity `any` whoever asks first gets the oldest. When the set changes, what has not been handed over
- * is dealt anew.
- * Bound: see gate.h. First come, first let in; after `full_timeout_ms` a push that waits is refused. */
+ * Affinity: while the set of a topic's consumers is unchanged, a client's entries go to the same
+ * one of them (rendezvous hashing), so that several consumers do not reorder a client's messages.
+ * With affinity `any` whoever asks first gets the oldest. When the set changes, what has not been
+ * handed over is dealt anew. Bound: see gate.h. First come, first let in; after `full_timeout_ms` a
+ * push that waits is refused. */
 #pragma once
 
 #include "msg/msg.h"
@@ -24,8 +24,8 @@ struct queue_options {
 /* Uses `loop` for its timer; `gates` outlives it. */
 struct queue *queue_new(uv_loop_t *loop, struct gates *gates, const struct queue_options *options);
 
-/* Frees what is queued; refuses what waits. The loop must run once more afterwards. Returns the count
- * of entries that were never handed over. */
+/* When all consumers have been freed: frees what is queued, refuses what waits. The loop must run once
+ * more afterwards. Returns the count of entries that were inside the bound and never handed over. */
 uint32_t queue_free(struct queue *queue);
 
 /* Takes an entry that came through the mailbox, entered or waiting. Takes ownership. */
@@ -34,26 +34,29 @@ void queue_accept(struct queue *queue, struct entry *entry);
 /* The bound of a topic was raised: lets in whom there is room for. */
 void queue_resized(struct queue *queue, struct gate *gate);
 
-/* From now on what waits is given up at `at_ms` (clock_ms) at the latest: the engine is draining. */
+/* From now on what waits is given up at `at_ms` (clock_ms) at the latest: the engine is draining.
+ */
 void queue_hurry(struct queue *queue, uint64_t at_ms);
 
 /* Entries in all topics and in line; 0: everything was handed over. */
 uint32_t queue_depth(const struct queue *queue);
 
-/* `on_ready(data)`: something is there for a consumer for which queue_take had nothing (or was not asked
- * yet). Called from the other functions here: it must only take a note. */
-struct queue_consumer *queue_consumer_new(struct queue *queue, void (*on_ready)(void *data), void *data);
+/* `on_ready(data)`: something is there for a consumer for which queue_take had nothing (or was not
+ * asked yet). Called from the other functions here: it must only take a note. */
+struct queue_consumer *queue_consumer_new(struct queue *queue, void (*on_ready)(void *data),
+                                          void *data);
 
 /* What was not handed to it goes to the others, or stays. */
 void queue_consumer_free(struct queue_consumer *consumer);
 
-/* Adds one topic. 0, UV_EEXIST when it takes it already (nothing changes), UV_ENOSPC: too many topics. */
+/* Adds one topic. 0, UV_EEXIST when it takes it already (nothing changes), UV_ENOSPC: too many
+ * topics. */
 int queue_consume(struct queue_consumer *consumer, const char *name, size_t len);
 bool queue_consumes(const struct queue_consumer *consumer, const char *name, size_t len);
 
 /* Drops all its topics; returns how many there were. */
 uint32_t queue_unconsume(struct queue_consumer *consumer);
 
-/* Hands over the consumer's next entry; the caller owns and frees it, and the bound counts it no more.
- * NULL when there is none now: on_ready will tell. */
+/* Hands over the consumer's next entry; the caller owns and frees it, and the bound counts it no
+ * more. NULL when there is none now: on_ready will tell. */
 struct entry *queue_take(struct queue_consumer *consumer);
