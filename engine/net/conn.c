@@ -1,0 +1,507 @@
+#include "net/conn.h"
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INLINE_FRAMES = 4, /* a delivery to a connection that keeps up allocates nothing */
+    IOV_MAX_FLUSH = 64,
+    LINGER_MS = 1000,
+    SWEEP_MS = 1000,
+};
+
+enum state { OPEN, FLUSHING, LINGERING, CLOSED };
+
+struct conn {
+    struct conns *conns;
+    struct transport *transport;
+    const struct conn_limits *limits;
+    const struct conn_handlers *handlers;
+    void *owner;
+    struct list in_all, in_dirty, in_paused;
+    enum state state;
+    bool held;        /* by the owner */
+    bool in_input;    /* on_input is running */
+    bool ended;       /* the peer has sent its end */
+    bool reading;     /* the transport is */
+    unsigned writing; /* frames of the write that waits */
+    /* input that was not taken yet */
+    struct buf in;
+    uint64_t last_read_ms;
+    struct timeout read_timer;  /* OPEN: silence; LINGERING: patience */
+    struct timeout write_timer; /* while a write waits */
+    size_t unwritten;           /* when the write timer was set */
+    /* the write queue: a ring of references */
+    struct frame **out, *out_inline[INLINE_FRAMES];
+    uint32_t out_head, out_count, out_cap;
+    uint32_t out_offset; /* written bytes of the first frame */
+    uint64_t out_bytes;
+};
+
+static void set_state(struct conn *conn, enum state state)
+{
+    CHECK(state > conn->state);
+    conn->state = state;
+}
+
+bool conn_is_open(const struct conn *conn)
+{
+    return conn->state == OPEN;
+}
+
+/* -- the write queue -- */
+
+static struct frame **out_at(struct conn *conn, uint32_t i)
+{
+    return &conn->out[(conn->out_head + i) & (conn->out_cap - 1)];
+}
+
+static void out_reset(struct conn *conn)
+{
+    if (conn->out != conn->out_inline)
+        free(conn->out);
+    conn->out = conn->out_inline;
+    conn->out_cap = INLINE_FRAMES;
+    conn->out_head = conn->out_count = conn->out_offset = 0;
+    conn->out_bytes = 0;
+}
+
+static void out_grow(struct conn *conn)
+{
+    struct frame **bigger = xmalloc(2 * conn->out_cap * sizeof *bigger);
+    for (uint32_t i = 0; i < conn->out_count; i++)
+        bigger[i] = *out_at(conn, i);
+    if (conn->out != conn->out_inline)
+        free(conn->out);
+    conn->out = bigger;
+    conn->out_cap *= 2;
+    conn->out_head = 0;
+}
+
+static void out_push(struct conn *conn, struct frame *frame)
+{
+    if (conn->out_count == conn->out_cap)
+        out_grow(conn);
+    *out_at(conn, conn->out_count++) = frame_ref(frame);
+    conn->out_bytes += frame->len;
+}
+
+static void out_pop(struct conn *conn)
+{
+    frame_unref(*out_at(conn, 0));
+    conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
+    conn->out_count--;
+    conn->out_offset = 0;
+    conn->conns->frames_sent++;
+    if (conn->out_count == 0)
+        out_reset(conn); /* a silent connection keeps no ring */
+}
+
+static void out_written(struct conn *conn, size_t bytes)
+{
+    while (bytes > 0) {
+        size_t left = (*out_at(conn, 0))->len - conn->out_offset;
+        size_t step = bytes < left ? bytes : left;
+        conn->out_bytes -= step;
+        bytes -= step;
+        if (step == left)
+            out_pop(conn);
+        else
+            conn->out_offset += (uint32_t)step;
+    }
+}
+
+static unsigned out_gather(struct conn *conn, uv_buf_t *bufs)
+{
+    unsigned n = 0;
+    for (; n < conn->out_count && n < IOV_MAX_FLUSH; n++) {
+        struct frame *frame = *out_at(conn, n);
+        uint32_t skip = n == 0 ? conn->out_offset : 0;
+        bufs[n] = uv_buf_init(frame->data + skip, frame->len - skip);
+    }
+    return n;
+}
+
+static void out_drop_all(struct conn *conn)
+{
+    while (conn->out_count > 0)
+        out_pop(conn);
+}
+
+/* -- the end -- */
+
+static void stop_reading(struct conn *conn)
+{
+    if (conn->reading)
+        transport_read_stop(conn->transport);
+    conn->reading = false;
+}
+
+void conn_abort(struct conn *conn)
+{
+    if (conn->state == CLOSED)
+        return;
+    set_state(conn, CLOSED);
+    list_remove(&conn->in_dirty);
+    list_remove(&conn->in_paused);
+    wheel_clear(conn->conns->wheel, &conn->read_timer);
+    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    transport_close(conn->transport);
+}
+
+/* Something outside broke the connection, or it broke a limit. */
+static void break_off(struct conn *conn, const char *why)
+{
+    bool told = conn->state != OPEN; /* the owner closed it and expects no news */
+    conn_abort(conn);
+    if (!told)
+        conn->handlers->on_end(conn->owner, why);
+}
+
+static void on_linger_over(struct timeout *timeout)
+{
+    conn_abort(container_of(timeout, struct conn, read_timer));
+}
+
+static void start_lingering(struct conn *conn)
+{
+    set_state(conn, LINGERING);
+    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    if (transport_shutdown(conn->transport) != 0) {
+        conn_abort(conn);
+        return;
+    }
+    wheel_set(conn->conns->wheel, &conn->read_timer, LINGER_MS, on_linger_over);
+}
+
+static void on_shutdown(void *owner)
+{
+    struct conn *conn = owner;
+    if (conn->state == LINGERING && conn->ended)
+        conn_abort(conn);
+}
+
+static void read_on(struct conn *conn)
+{
+    if (conn->reading || conn->ended || conn->state == CLOSED)
+        return;
+    list_remove(&conn->in_paused);
+    conn->reading = transport_read_start(conn->transport) == 0;
+    if (!conn->reading)
+        break_off(conn, "cannot read");
+}
+
+static void mark_dirty(struct conn *conn)
+{
+    if (list_empty(&conn->in_dirty) && conn->writing == 0)
+        list_push_back(&conn->conns->dirty, &conn->in_dirty);
+}
+
+void conn_close(struct conn *conn)
+{
+    if (conn->state != OPEN)
+        return;
+    set_state(conn, FLUSHING);
+    wheel_clear(conn->conns->wheel, &conn->read_timer);
+    read_on(conn); /* to discard, and to see the peer's end */
+    if (conn->state == FLUSHING)
+        mark_dirty(conn); /* the flush goes on to linger, also when nothing is queued */
+}
+
+/* Takes too long, or sends too much: what is queued still goes out. */
+static void close_on(struct conn *conn, const char *why)
+{
+    conn_close(conn);
+    conn->handlers->on_end(conn->owner, why);
+}
+
+/* -- writing -- */
+
+static void on_write_stalls(struct timeout *timeout)
+{
+    struct conn *conn = container_of(timeout, struct conn, write_timer);
+    size_t unwritten = transport_unwritten(conn->transport);
+    if (unwritten == conn->unwritten) {
+        break_off(conn, "write timeout");
+        return;
+    }
+    conn->unwritten = unwritten;
+    wheel_set(conn->conns->wheel, timeout, conn->limits->write_timeout, on_write_stalls);
+}
+
+/* The socket is full: hands libuv what is left and waits for its word. */
+static void write_later(struct conn *conn)
+{
+    uv_buf_t bufs[IOV_MAX_FLUSH];
+    conn->writing = out_gather(conn, bufs);
+    if (transport_write(conn->transport, bufs, conn->writing) != 0) {
+        break_off(conn, "write error");
+        return;
+    }
+    if (conn->limits->write_timeout && !timeout_is_set(&conn->write_timer)) {
+        conn->unwritten = transport_unwritten(conn->transport);
+        wheel_set(conn->conns->wheel, &conn->write_timer, conn->limits->write_timeout,
+                  on_write_stalls);
+    }
+}
+
+static void flush(struct conn *conn)
+{
+    while (conn->out_count > 0) {
+        uv_buf_t bufs[IOV_MAX_FLUSH];
+        unsigned count = out_gather(conn, bufs);
+        ssize_t n = transport_try_write(conn->transport, bufs, count);
+        if (n < 0 && n != UV_EAGAIN) {
+            break_off(conn, "connection reset by peer");
+            return;
+        }
+        size_t wanted = 0;
+        for (unsigned i = 0; i < count; i++)
+            wanted += bufs[i].len;
+        if (n > 0)
+            out_written(conn, (size_t)n);
+        if (n < 0 || (size_t)n < wanted) {
+            write_later(conn);
+            return;
+        }
+    }
+    if (conn->state == FLUSHING)
+        start_lingering(conn);
+}
+
+static void on_written(void *owner, int status)
+{
+    struct conn *conn = owner;
+    if (conn->state == CLOSED)
+        return;
+    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    unsigned written = conn->writing;
+    conn->writing = 0;
+    if (status != 0) {
+        break_off(conn, "connection reset by peer");
+        return;
+    }
+    while (written-- > 0) {
+        conn->out_bytes -= (*out_at(conn, 0))->len - conn->out_offset;
+        out_pop(conn);
+    }
+    flush(conn);
+}
+
+int conn_send(struct conn *conn, struct frame *frame)
+{
+    if (conn->state != OPEN)
+        return UV_ENOTCONN;
+    if (conn->out_bytes + frame->len > conn->limits->max_backlog) {
+        break_off(conn, "slow client: more than maxBacklog bytes wait to be written");
+        return UV_ENOBUFS;
+    }
+    out_push(conn, frame);
+    mark_dirty(conn);
+    return 0;
+}
+
+bool conns_flush(struct conns *conns, unsigned max)
+{
+    while (max-- > 0) {
+        struct list *node = list_pop_front(&conns->dirty);
+        if (!node)
+            return false;
+        flush(list_entry(node, struct conn, in_dirty));
+    }
+    return !list_empty(&conns->dirty);
+}
+
+/* -- reading -- */
+
+static void hand_over_held(struct conn *conn)
+{
+    conn->in_input = true;
+    size_t taken = conn->handlers->on_input(conn->owner, conn->in.data, conn->in.len);
+    conn->in_input = false;
+    if (taken == conn->in.len || conn->state != OPEN)
+        buf_free(&conn->in);
+    else
+        buf_consume(&conn->in, taken);
+}
+
+/* libuv reports no hang-up on a stream that is not read. */
+static void sweep(struct timeout *timeout)
+{
+    struct conns *conns = container_of(timeout, struct conns, sweep);
+    list_for_each(node, &conns->paused)
+    {
+        struct conn *conn = list_entry(node, struct conn, in_paused);
+        bool reset = false;
+        if (!transport_hung_up(conn->transport, &reset))
+            continue;
+        if (reset)
+            break_off(conn, "connection reset by peer");
+        else
+            conn->handlers->on_hang_up(conn->owner);
+    }
+    if (!list_empty(&conns->paused))
+        wheel_set(conns->wheel, timeout, SWEEP_MS, sweep);
+}
+
+static void pause_reading(struct conn *conn)
+{
+    struct conns *conns = conn->conns;
+    stop_reading(conn);
+    list_push_back(&conns->paused, &conn->in_paused);
+    if (!timeout_is_set(&conns->sweep))
+        wheel_set(conns->wheel, &conns->sweep, SWEEP_MS, sweep);
+}
+
+static void hold_limits(struct conn *conn)
+{
+    if (conn->state != OPEN)
+        return;
+    if (conn->held && conn->reading && conn->in.len >= conn->limits->read_ahead)
+        pause_reading(conn);
+    else if (!conn->held && conn->in.len > conn->limits->max_input)
+        close_on(conn,
+                 "packet too large: more than maxMessageSize bytes without a complete packet");
+}
+
+static void on_bytes(void *owner, const char *data, size_t len)
+{
+    struct conn *conn = owner;
+    conn->conns->bytes_read += len;
+    conn->last_read_ms = uv_now(conn->conns->loop);
+    if (conn->state != OPEN)
+        return;
+    if (conn->held || conn->in.len > 0) {
+        buf_append(&conn->in, data, len);
+        if (!conn->held)
+            hand_over_held(conn);
+    } else {
+        conn->in_input = true;
+        size_t taken = conn->handlers->on_input(conn->owner, data, len);
+        conn->in_input = false;
+        if (taken < len && conn->state == OPEN)
+            buf_append(&conn->in, data + taken, len - taken);
+    }
+    hold_limits(conn);
+}
+
+static void on_end(void *owner, int status)
+{
+    struct conn *conn = owner;
+    conn->ended = true;
+    stop_reading(conn);
+    if (status != UV_EOF)
+        break_off(conn, "connection reset by peer");
+    else if (conn->state == OPEN)
+        conn->handlers->on_end(conn->owner, NULL);
+    else if (conn->state == LINGERING)
+        conn_abort(conn);
+}
+
+static void on_silence(struct timeout *timeout)
+{
+    struct conn *conn = container_of(timeout, struct conn, read_timer);
+    uint64_t now = uv_now(conn->conns->loop);
+    uint64_t silent = conn->held || conn->ended ? 0 : now - conn->last_read_ms;
+    if (silent >= conn->limits->read_timeout)
+        close_on(conn, "read timeout");
+    else
+        wheel_set(conn->conns->wheel, timeout, conn->limits->read_timeout - silent, on_silence);
+}
+
+void conn_hold(struct conn *conn)
+{
+    conn->held = true;
+}
+
+void conn_let_go(struct conn *conn)
+{
+    conn->held = false;
+    conn->last_read_ms = uv_now(conn->conns->loop);
+    if (conn->state == OPEN && conn->in.len > 0)
+        hand_over_held(conn);
+    hold_limits(conn);
+    if (conn->state == OPEN && conn->in.len < conn->limits->read_ahead)
+        read_on(conn);
+}
+
+const char *conn_held(const struct conn *conn, size_t *len)
+{
+    *len = conn->in.len;
+    return conn->in.data;
+}
+
+void conn_take(struct conn *conn, size_t len)
+{
+    buf_consume(&conn->in, len);
+}
+
+void conn_discard(struct conn *conn)
+{
+    buf_free(&conn->in);
+}
+
+/* -- life -- */
+
+static void free_conn(struct conn *conn)
+{
+    out_drop_all(conn);
+    buf_free(&conn->in);
+    list_remove(&conn->in_all);
+    free(conn);
+}
+
+static void on_closed(void *owner)
+{
+    struct conn *conn = owner;
+    conn->handlers->on_closed(conn->owner);
+    free_conn(conn);
+}
+
+static const struct transport_events events = {
+    .on_bytes = on_bytes,
+    .on_end = on_end,
+    .on_written = on_written,
+    .on_shutdown = on_shutdown,
+    .on_closed = on_closed,
+};
+
+void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
+{
+    *conns = (struct conns){.loop = loop, .wheel = wheel};
+    list_init(&conns->all);
+    list_init(&conns->dirty);
+    list_init(&conns->paused);
+}
+
+struct conn *conn_open(struct conns *conns, int fd, const struct conn_limits *limits,
+                       const struct conn_handlers *handlers, void *owner)
+{
+    struct conn *conn = xcalloc(1, sizeof *conn);
+    conn->conns = conns;
+    conn->limits = limits;
+    conn->handlers = handlers;
+    conn->owner = owner;
+    list_init(&conn->in_dirty);
+    list_init(&conn->in_paused);
+    list_init(&conn->in_all);
+    conn->out = conn->out_inline;
+    conn->out_cap = INLINE_FRAMES;
+    conn->transport = transport_tcp_new(conns->loop, fd, conns->scratch, &events, conn);
+    if (!conn->transport) {
+        free(conn);
+        return NULL;
+    }
+    list_push_back(&conns->all, &conn->in_all);
+    conn->last_read_ms = uv_now(conns->loop);
+    if (limits->read_timeout)
+        wheel_set(conns->wheel, &conn->read_timer, limits->read_timeout, on_silence);
+    return conn;
+}
+
+void conn_start(struct conn *conn)
+{
+    read_on(conn);
+}

@@ -1,0 +1,98 @@
+/* A client's connection: read buffer, write queue, timeouts, limits, and the order of its end.
+ *
+ *   OPEN ─► FLUSHING ─► LINGERING ─► CLOSED       conn_close: what was sent before it still goes
+ * out, └──────────┴───────────┴─────► CLOSED       then our end of the stream; input is discarded
+ * for at most a second, as closing on unread input would reset the peer and destroy the last
+ * frames. What breaks the connection goes straight to CLOSED.
+ *
+ * Nothing is freed inside a call of the owner's: memory goes in libuv's close callback. Writes are
+ * collected and go out once a turn of the loop (conns_flush). Loop's thread. */
+#pragma once
+
+#include "base/list.h"
+#include "loop/wheel.h"
+#include "net/frame.h"
+#include "net/transport.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+struct conn;
+
+/* Shared by the connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
+struct conn_limits {
+    uint64_t read_timeout, write_timeout;
+    uint64_t max_backlog; /* waiting to be written */
+    uint64_t max_input;   /* held because no packet is complete */
+    uint64_t read_ahead;  /* held because the owner is busy; reading stops above it */
+};
+
+/* What a connection tells its owner. */
+struct conn_handlers {
+    /* Unread input, also what earlier calls did not take; returns how much of it is taken. Not
+     * called while the owner holds the input. `data` is valid until the call returns. */
+    size_t (*on_input)(void *owner, const char *data, size_t len);
+    /* No bytes follow. `why` is NULL after an orderly end: then held input is still to be handled,
+     * and the owner closes when it is done. Else the connection is broken: input is discarded and
+     * the state is past OPEN. */
+    void (*on_end)(void *owner, const char *why);
+    /* The peer has sent its end while reading is paused (read_ahead): unread bytes may come before
+     * it, so the input goes on in order; only what waits for nothing of it should not wait any
+     * longer. */
+    void (*on_hang_up)(void *owner);
+    /* The socket is closed: the last call. The conn is freed afterwards. */
+    void (*on_closed)(void *owner);
+};
+
+/* The connections of one loop. */
+struct conns {
+    uv_loop_t *loop;
+    struct wheel *wheel;
+    struct list all;
+    struct list dirty;  /* have frames to flush */
+    struct list paused; /* not read, swept for hang-ups */
+    struct timeout sweep;
+    uint64_t bytes_read, frames_sent;
+    char scratch[TRANSPORT_READ_MAX];
+};
+
+void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel);
+
+/* Writes what the turn produced, one system call for each connection that has something, for at
+ * most `max` connections, so that a wide fan-out lets the loop poll in between. True when some are
+ * left. */
+bool conns_flush(struct conns *conns, unsigned max);
+
+/* Takes over an accepted socket; conn_start reads. NULL when that fails; the descriptor is closed
+ * then. `limits` and `handlers` outlive the connection. */
+struct conn *conn_open(struct conns *conns, int fd, const struct conn_limits *limits,
+                       const struct conn_handlers *handlers, void *owner);
+
+void conn_start(struct conn *conn);
+
+/* Queues a frame; takes a reference of its own. 0, or UV_ENOTCONN when it is closing; UV_ENOBUFS
+ * when the client takes too little: then the connection is being closed. */
+int conn_send(struct conn *conn, struct frame *frame);
+
+/* Starts an orderly close. Idempotent. */
+void conn_close(struct conn *conn);
+
+/* Ends it without flushing; on_end is not called, on_closed follows. Idempotent. */
+void conn_abort(struct conn *conn);
+
+bool conn_is_open(const struct conn *conn); /* not closing in any way */
+
+/* While held, input is collected up to read_ahead and the read timeout stands still. Letting go
+ * hands over what was collected; a hold inside on_input keeps what that call does not take. */
+void conn_hold(struct conn *conn);
+void conn_let_go(struct conn *conn);
+
+/* What is held, from the first byte that was not taken. */
+const char *conn_held(const struct conn *conn, size_t *len);
+
+/* Takes the first bytes of what is held. */
+void conn_take(struct conn *conn, size_t len);
+
+/* Drops unread input. */
+void conn_discard(struct conn *conn);

@@ -1,0 +1,382 @@
+/* A connection over a real loopback socket, its peer driven with plain system calls. */
+#include "base/buf.h"
+#include "net/conn.h"
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static uv_loop_t loop;
+static struct wheel wheel;
+static struct conns conns;
+static struct conn_limits limits;
+static struct conn *conn;
+static int peer;
+
+/* What the owner was told. */
+static struct buf got;
+static size_t take_most; /* of each on_input */
+static bool hold_next, ended, closed;
+static char why[128];
+
+static size_t on_input(void *owner, const char *data, size_t len)
+{
+    (void)owner;
+    size_t take = len < take_most ? len : take_most;
+    buf_append(&got, data, take);
+    if (hold_next)
+        conn_hold(conn);
+    hold_next = false;
+    return take;
+}
+
+static void on_end(void *owner, const char *text)
+{
+    (void)owner;
+    ended = true;
+    snprintf(why, sizeof why, "%s", text ? text : "");
+}
+
+static void on_hang_up(void *owner)
+{
+    (void)owner;
+    ended = true;
+}
+
+static void on_closed(void *owner)
+{
+    (void)owner;
+    closed = true;
+}
+
+static const struct conn_handlers handlers = {on_input, on_end, on_hang_up, on_closed};
+
+static void connect_pair(int *ours, int *theirs)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    *theirs = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(*theirs, (struct sockaddr *)&at, sizeof at), 0);
+    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    assert_true(*ours >= 0);
+    close(listener);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    int ours;
+    limits =
+        (struct conn_limits){.max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536};
+    take_most = SIZE_MAX;
+    hold_next = ended = closed = false;
+    why[0] = '\0';
+    uv_loop_init(&loop);
+    wheel_init(&wheel, &loop);
+    conns_init(&conns, &loop, &wheel);
+    connect_pair(&ours, &peer);
+    conn = conn_open(&conns, ours, &limits, &handlers, NULL);
+    assert_non_null(conn);
+    return 0;
+}
+
+/* Turns the loop as a worker does until `*what`; fails after five seconds. */
+static void turn_until(const bool *what)
+{
+    uint64_t end = uv_hrtime() + 5000000000u;
+    while (!*what) {
+        assert_true(uv_hrtime() < end);
+        conns_flush(&conns, 100);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+}
+
+static void turn_until_got(size_t len)
+{
+    uint64_t end = uv_hrtime() + 5000000000u;
+    while (got.len < len) {
+        assert_true(uv_hrtime() < end);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+}
+
+static void turns(int n)
+{
+    while (n-- > 0) {
+        conns_flush(&conns, 100);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (!closed)
+        conn_abort(conn);
+    close(peer);
+    wheel_fini(&wheel);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(closed);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    buf_free(&got);
+    return 0;
+}
+
+/* The same with limits that are looked at when it is opened. */
+static void reopen(void)
+{
+    int ours;
+    conn_abort(conn);
+    turn_until(&closed);
+    closed = false;
+    close(peer);
+    connect_pair(&ours, &peer);
+    conn = conn_open(&conns, ours, &limits, &handlers, NULL);
+}
+
+static void peer_sends(const char *text)
+{
+    assert_int_equal(write(peer, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void send_text(const char *text)
+{
+    struct frame *frame = frame_new(text, strlen(text));
+    assert_int_equal(conn_send(conn, frame), 0);
+    frame_unref(frame);
+}
+
+static void assert_got(const char *text)
+{
+    assert_int_equal(got.len, strlen(text));
+    assert_memory_equal(got.data, text, got.len);
+}
+
+static void what_is_not_taken_comes_again(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    take_most = 2;
+    peer_sends("abcde");
+    turn_until_got(2);
+    assert_got("ab");
+    take_most = SIZE_MAX;
+    peer_sends("f");
+    turn_until_got(6);
+    assert_got("abcdef");
+}
+
+static void held_input_waits(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    hold_next = true;
+    take_most = 1;
+    peer_sends("abc");
+    turn_until_got(1);
+    peer_sends("def");
+    turns(50);
+    assert_got("a");
+    size_t len;
+    assert_memory_equal(conn_held(conn, &len), "bc", 2);
+    conn_take(conn, 1);
+    take_most = SIZE_MAX;
+    conn_let_go(conn);
+    turn_until_got(5);
+    assert_got("acdef");
+}
+
+static void a_held_connection_reads_only_so_far(void **state)
+{
+    (void)state;
+    limits.read_ahead = 4096;
+    conn_start(conn);
+    conn_hold(conn);
+    static char block[1 << 16];
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    size_t sent = 0, held;
+    for (int i = 0; i < 400; i++) {
+        ssize_t n = write(peer, block, sizeof block);
+        sent += n > 0 ? (size_t)n : 0;
+        turns(1);
+    }
+    conn_held(conn, &held);
+    assert_in_range(held, 4096, 4096 + TRANSPORT_READ_MAX);
+    conn_let_go(conn);
+    turn_until_got(sent);
+}
+
+static void a_hang_up_is_seen_though_nothing_is_read(void **state)
+{
+    (void)state;
+    limits.read_ahead = 1;
+    conn_start(conn);
+    conn_hold(conn);
+    peer_sends("abc");
+    turns(20);
+    shutdown(peer, SHUT_WR);
+    turn_until(&ended);
+    assert_string_equal(why, "");
+    assert_false(closed);
+}
+
+static void a_close_flushes_first(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    for (int i = 0; i < 100; i++)
+        send_text("0123456789");
+    conn_close(conn);
+    struct frame *late = frame_new("late", 4);
+    assert_int_equal(conn_send(conn, late), UV_ENOTCONN);
+    frame_unref(late);
+    turns(10);
+    char all[2000];
+    size_t len = 0;
+    for (ssize_t n; (n = read(peer, all + len, sizeof all - len)) > 0;)
+        len += (size_t)n;
+    assert_int_equal(len, 1000);
+    assert_memory_equal(all + 990, "0123456789", 10);
+    assert_false(closed); /* lingers until the peer has closed too */
+    peer_sends("ignored");
+    shutdown(peer, SHUT_WR);
+    turn_until(&closed);
+    assert_int_equal(got.len, 0);
+    assert_false(ended);
+}
+
+static void a_close_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    conn_close(conn);
+    turn_until(&closed);
+}
+
+static void a_slow_client_is_cut_off(void **state)
+{
+    (void)state;
+    limits.max_backlog = 1 << 20;
+    conn_start(conn);
+    struct frame *frame = frame_new(NULL, 1 << 16);
+    memset(frame->data, 'x', frame->len);
+    int status = 0;
+    for (int i = 0; i < 1000 && status == 0; i++) {
+        status = conn_send(conn, frame);
+        turns(1);
+    }
+    frame_unref(frame);
+    assert_int_equal(status, UV_ENOBUFS);
+    assert_true(ended);
+    assert_non_null(strstr(why, "slow client"));
+    turn_until(&closed);
+}
+
+/* More than the socket takes at once: the rest follows in order. */
+static void a_full_socket_is_waited_for(void **state)
+{
+    (void)state;
+    enum { FRAMES = 2000, SIZE = 4096 };
+    limits.max_backlog = FRAMES * SIZE;
+    conn_start(conn);
+    for (uint32_t i = 0; i < FRAMES; i++) {
+        struct frame *frame = frame_new(NULL, SIZE);
+        for (uint32_t j = 0; j < SIZE / 4; j++)
+            memcpy(frame->data + 4 * j, &i, 4);
+        assert_int_equal(conn_send(conn, frame), 0);
+        frame_unref(frame);
+    }
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    char *all = malloc(FRAMES * SIZE);
+    size_t len = 0;
+    for (int i = 0; i < 1000000 && len < FRAMES * SIZE; i++) {
+        turns(1);
+        ssize_t n = read(peer, all + len, FRAMES * SIZE - len);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    assert_int_equal(len, FRAMES * SIZE);
+    for (uint32_t i = 0; i < FRAMES * SIZE / 4; i++)
+        assert_int_equal(((uint32_t *)(void *)all)[i], i / (SIZE / 4));
+    free(all);
+}
+
+static void an_orderly_end_is_told(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    peer_sends("last words");
+    shutdown(peer, SHUT_WR);
+    turn_until(&ended);
+    assert_got("last words");
+    assert_string_equal(why, "");
+    send_text("answer");
+    conn_close(conn);
+    turn_until(&closed);
+    char answer[16];
+    assert_int_equal(read(peer, answer, sizeof answer), 6);
+}
+
+static void a_reset_is_told(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    struct linger now = {1, 0};
+    setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(peer);
+    peer = -1;
+    turn_until(&ended);
+    assert_string_equal(why, "connection reset by peer");
+    turn_until(&closed);
+}
+
+static void silence_ends_it(void **state)
+{
+    (void)state;
+    limits.read_timeout = 100;
+    reopen();
+    conn_start(conn);
+    turn_until(&ended);
+    assert_string_equal(why, "read timeout");
+    turn_until(&closed);
+}
+
+static void input_without_a_packet_is_bounded(void **state)
+{
+    (void)state;
+    limits.max_input = 10;
+    take_most = 0;
+    conn_start(conn);
+    peer_sends("12345678901");
+    turn_until(&ended);
+    assert_non_null(strstr(why, "too large"));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_not_taken_comes_again),
+        TEST(held_input_waits),
+        TEST(a_held_connection_reads_only_so_far),
+        TEST(a_hang_up_is_seen_though_nothing_is_read),
+        TEST(a_close_flushes_first),
+        TEST(a_close_does_not_wait_for_ever),
+        TEST(a_slow_client_is_cut_off),
+        TEST(a_full_socket_is_waited_for),
+        TEST(an_orderly_end_is_told),
+        TEST(a_reset_is_told),
+        TEST(silence_ends_it),
+        TEST(input_without_a_packet_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,91 @@
+/* What a connection asks of the bytes below it, so that plain TCP and TLS are two of one kind. A
+ * transport belongs to its connection; loop's thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <uv.h>
+
+struct transport;
+
+/* What the transport tells; `owner` is the connection. */
+struct transport_events {
+    /* `data` is valid during the call and not kept. */
+    void (*on_bytes)(void *owner, const char *data, size_t len);
+    void (*on_end)(void *owner, int status); /* UV_EOF, or what broke; no bytes follow */
+    void (*on_written)(void *owner, int status);
+    void (*on_shutdown)(void *owner);
+    void (*on_closed)(void *owner); /* the last one; the transport is freed afterwards */
+};
+
+struct transport_ops {
+    int (*read_start)(struct transport *t);
+    void (*read_stop)(struct transport *t);
+    ssize_t (*try_write)(struct transport *t, const uv_buf_t *bufs, unsigned count);
+    int (*write)(struct transport *t, const uv_buf_t *bufs, unsigned count);
+    size_t (*unwritten)(const struct transport *t);
+    int (*shutdown)(struct transport *t);
+    bool (*hung_up)(struct transport *t, bool *reset);
+    void (*close)(struct transport *t);
+};
+
+struct transport {
+    const struct transport_ops *ops;
+    const struct transport_events *events;
+    void *owner;
+};
+
+/* Where reads land: one buffer for all connections of a loop. */
+enum { TRANSPORT_READ_MAX = 16 * 1024 };
+
+/* Takes over an accepted TCP socket. NULL when libuv refuses it; the descriptor is closed then.
+ * `scratch` has TRANSPORT_READ_MAX bytes and outlives the transport. */
+struct transport *transport_tcp_new(uv_loop_t *loop, int fd, char *scratch,
+                                    const struct transport_events *events, void *owner);
+
+static inline int transport_read_start(struct transport *t)
+{
+    return t->ops->read_start(t);
+}
+
+static inline void transport_read_stop(struct transport *t)
+{
+    t->ops->read_stop(t);
+}
+
+/* Writes what goes without waiting: bytes taken, UV_EAGAIN for none, or what broke. */
+static inline ssize_t transport_try_write(struct transport *t, const uv_buf_t *bufs, unsigned count)
+{
+    return t->ops->try_write(t, bufs, count);
+}
+
+/* Writes all, which stays valid until on_written; one at a time. */
+static inline int transport_write(struct transport *t, const uv_buf_t *bufs, unsigned count)
+{
+    return t->ops->write(t, bufs, count);
+}
+
+/* Bytes of the write under way that the peer's side has not taken. */
+static inline size_t transport_unwritten(const struct transport *t)
+{
+    return t->ops->unwritten(t);
+}
+
+/* Sends the end of our bytes; on_shutdown follows when it returned 0. */
+static inline int transport_shutdown(struct transport *t)
+{
+    return t->ops->shutdown(t);
+}
+
+/* Has the peer hung up (*reset: with a reset)? For sockets that are not being read. */
+static inline bool transport_hung_up(struct transport *t, bool *reset)
+{
+    return t->ops->hung_up(t, reset);
+}
+
+/* Ends it now; what is unwritten is lost. on_closed follows. */
+static inline void transport_close(struct transport *t)
+{
+    t->ops->close(t);
+}

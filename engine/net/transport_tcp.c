@@ -1,0 +1,150 @@
+#include "base/check.h"
+#include "base/mem.h"
+#include "net/transport.h"
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct transport_tcp {
+    struct transport transport;
+    uv_tcp_t tcp;
+    char *scratch;
+    /* Made when first needed: most connections never have a write that waits. */
+    uv_write_t *write;
+    uv_shutdown_t shutdown;
+};
+
+static struct transport_tcp *self(struct transport *t)
+{
+    return container_of(t, struct transport_tcp, transport);
+}
+
+static uv_stream_t *stream(struct transport *t)
+{
+    return (uv_stream_t *)&self(t)->tcp;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct transport_tcp *tcp = handle->data;
+    *buf = uv_buf_init(tcp->scratch, TRANSPORT_READ_MAX);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    struct transport *t = &((struct transport_tcp *)handle->data)->transport;
+    if (n > 0)
+        t->events->on_bytes(t->owner, buf->base, (size_t)n);
+    else if (n < 0)
+        t->events->on_end(t->owner, (int)n);
+}
+
+static int read_start(struct transport *t)
+{
+    return uv_read_start(stream(t), on_alloc, on_read);
+}
+
+static void read_stop(struct transport *t)
+{
+    uv_read_stop(stream(t));
+}
+
+static ssize_t try_write(struct transport *t, const uv_buf_t *bufs, unsigned count)
+{
+    return uv_try_write(stream(t), bufs, count);
+}
+
+static void on_write(uv_write_t *req, int status)
+{
+    struct transport *t = req->data;
+    if (status != UV_ECANCELED)
+        t->events->on_written(t->owner, status);
+}
+
+static int write_all(struct transport *t, const uv_buf_t *bufs, unsigned count)
+{
+    struct transport_tcp *tcp = self(t);
+    if (!tcp->write) {
+        tcp->write = xmalloc(sizeof *tcp->write);
+        tcp->write->data = t;
+    }
+    return uv_write(tcp->write, stream(t), bufs, count, on_write);
+}
+
+static size_t unwritten(const struct transport *t)
+{
+    const struct transport_tcp *tcp = container_of(t, const struct transport_tcp, transport);
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&tcp->tcp);
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    struct transport *t = req->data;
+    if (status != UV_ECANCELED)
+        t->events->on_shutdown(t->owner);
+}
+
+static int shut_down(struct transport *t)
+{
+    struct transport_tcp *tcp = self(t);
+    tcp->shutdown.data = t;
+    return uv_shutdown(&tcp->shutdown, stream(t), on_shutdown);
+}
+
+static bool hung_up(struct transport *t, bool *reset)
+{
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&self(t)->tcp, &fd) != 0)
+        return false;
+    struct pollfd poller = {.fd = fd, .events = POLLRDHUP};
+    if (poll(&poller, 1, 0) <= 0)
+        return false;
+    *reset = poller.revents & (POLLERR | POLLNVAL);
+    return true;
+}
+
+static void on_close(uv_handle_t *handle)
+{
+    struct transport_tcp *tcp = handle->data;
+    tcp->transport.events->on_closed(tcp->transport.owner);
+    free(tcp->write);
+    free(tcp);
+}
+
+static void close_now(struct transport *t)
+{
+    uv_close((uv_handle_t *)&self(t)->tcp, on_close);
+}
+
+static const struct transport_ops tcp_ops = {
+    .read_start = read_start,
+    .read_stop = read_stop,
+    .try_write = try_write,
+    .write = write_all,
+    .unwritten = unwritten,
+    .shutdown = shut_down,
+    .hung_up = hung_up,
+    .close = close_now,
+};
+
+static void on_refused(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+struct transport *transport_tcp_new(uv_loop_t *loop, int fd, char *scratch,
+                                    const struct transport_events *events, void *owner)
+{
+    struct transport_tcp *tcp = xcalloc(1, sizeof *tcp);
+    tcp->transport = (struct transport){&tcp_ops, events, owner};
+    tcp->scratch = scratch;
+    tcp->tcp.data = tcp;
+    CHECK(uv_tcp_init(loop, &tcp->tcp) == 0);
+    if (uv_tcp_open(&tcp->tcp, fd) != 0) {
+        close(fd);
+        uv_close((uv_handle_t *)&tcp->tcp, on_refused);
+        return NULL;
+    }
+    return &tcp->transport;
+}
