@@ -1,0 +1,62 @@
+/* What a worker lends to the scripts that run on it. One for each worker; its thread alone, but for
+ * the counters, which any thread may read. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/counter.h"
+#include "base/list.h"
+#include "base/slots.h"
+#include "channel/channel.h"
+#include "config/config.h"
+#include "loop/watchdog.h"
+#include "loop/wheel.h"
+#include "mesh/mesh.h"
+#include "net/conn.h"
+#include "queue/gate.h"
+#include <stdalign.h>
+
+struct session;
+struct task;
+struct vm;
+
+struct worker_stats {
+    alignas(64) counter connections;
+    counter subscriptions, channels;
+    counter contexts;        /* context tables that exist */
+    counter tasks_suspended; /* coroutines that wait for something */
+    counter script_errors;
+    counter read_messages, send_messages, send_errors;
+};
+
+struct script_env {
+    unsigned node, worker; /* numbers, as in client ids */
+    uv_loop_t *loop;
+    struct wheel *wheel;
+    struct conns *conns;
+    struct channels *channels;
+    struct slots *sessions; /* client number → struct session */
+    struct mailbox *box, *api_box;
+    struct mesh *mesh;
+    struct gates *gates;
+    struct pulse *pulse;
+    struct worker_stats *stats;
+    bool full_error; /* a push to a full topic fails at once */
+
+    /* A connection is gone for good; its session is freed afterwards. */
+    void (*on_gone)(struct script_env *env, int server);
+
+    struct list all;         /* sessions, until they are freed */
+    struct list ready;       /* sessions that go on at the end of this turn */
+    struct session *current; /* whose handler or encoder runs; NULL: nobody's */
+    struct task *running;    /* the task that runs; NULL: none */
+    struct task **tasks;     /* all, by index */
+    uint32_t task_count, task_cap;
+    struct buf scratch; /* unmasked frames */
+    struct buf json;    /* values on their way to a queue */
+};
+
+/* Runs what is ready: resumed handlers, ends of connections. At most `max` of them; true when some
+ * are left. */
+bool script_env_turn(struct script_env *env, unsigned max);
+
+void script_env_fini(struct script_env *env);

@@ -1,0 +1,15 @@
+/* The `conn` of scripts. VM's thread. */
+#pragma once
+
+#include "script/session.h"
+
+/* Pushes the session's one conn object; made on first use. */
+void lua_conn_push(lua_State *L, struct session *s);
+
+/* The session of the conn at stack index `arg`, NULL when it is over. Raises an error for anything
+ * that is not a conn. */
+struct session *lua_conn_check(lua_State *L, int arg);
+
+/* Pushes the object that stands for a connection while a publish is encoded for all subscribers:
+ * using it in any way sets vm->probe_touched and raises an error. */
+void lua_conn_push_probe(struct vm *vm, lua_State *L);

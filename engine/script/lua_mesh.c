@@ -1,0 +1,172 @@
+/* mix.mesh: this worker's clients at once, the others through the mesh, whose outcomes the handler
+ * awaits: that is the script's credit. */
+#include "base/mem.h"
+#include "msg/client_id.h"
+#include "script/lua_helpers.h"
+#include "script/lua_modules.h"
+#include "script/session.h"
+#include <lauxlib.h>
+
+enum { ANSWER_MS = 3000 }; /* a worker that a script has stuck does not hold up the others' */
+
+static bool check_type(lua_State *L, int arg)
+{
+    static const char *const types[] = {"text", "binary", NULL};
+    return luaL_checkoption(L, arg, "text", types) == 1;
+}
+
+static void on_no_answer(struct timeout *timeout)
+{
+    struct task *task = container_of(timeout, struct task, timer);
+    task->why = "no answer from the client's worker";
+    task_wake(task);
+}
+
+static int await(struct task *task, const struct task_wait *wait)
+{
+    wheel_set(task->vm->env->wheel, &task->timer, ANSWER_MS, on_no_answer);
+    return task_suspend(task, wait);
+}
+
+static void cut_nothing(struct task *task)
+{
+    (void)task;
+}
+
+/* -- send -- */
+
+static int send_results(struct task *task)
+{
+    return lua_outcome(task->L, task->why);
+}
+
+static void send_cut(struct task *task)
+{
+    task->why = "closed";
+}
+
+static const struct task_wait send_wait = {
+    .what = "mesh.send", .cut = send_cut, .results = send_results};
+
+static int send_elsewhere(lua_State *L, struct vm *vm, uint64_t client, const char *data,
+                          size_t len, bool binary)
+{
+    const char *why;
+    struct task *task = task_may_suspend(vm, L, &why) ? vm->env->running : NULL;
+    struct command *command = command_new(COMMAND_SEND);
+    command->client = client;
+    command->binary = binary;
+    command->data = blob_new(data, len);
+    if (task) {
+        command->reply_to = vm->env->box;
+        command->tag = task_tag(task);
+    }
+    if (mesh_submit(vm->env->mesh, command) != 0) {
+        command_free(command);
+        return lua_outcome(L, "no such client");
+    }
+    if (!task)
+        return lua_outcome(L, NULL);
+    task->why = NULL;
+    task->expected = 1;
+    return await(task, &send_wait);
+}
+
+/* err = mesh.send(client_id, data[, type]) */
+static int mesh_send(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    size_t id_len, len;
+    uint64_t client;
+    const char *id = luaL_checklstring(L, 1, &id_len);
+    const char *data = luaL_checklstring(L, 2, &len);
+    bool binary = check_type(L, 3);
+    if (!client_id_parse(id, id_len, &client))
+        return lua_outcome(L, "no such client");
+    if (client_node(client) != vm->env->node || client_worker(client) != vm->env->worker)
+        return send_elsewhere(L, vm, client, data, len, binary);
+    struct session *s = session_find(vm->env, client);
+    return lua_outcome(L, s ? session_send_encoded(s, data, len, binary) : "no such client");
+}
+
+/* -- publish -- */
+
+static int push_counts(lua_State *L, uint32_t success, uint32_t fail)
+{
+    lua_pushinteger(L, (lua_Integer)success);
+    lua_pushinteger(L, (lua_Integer)fail);
+    return 2;
+}
+
+static int publish_results(struct task *task)
+{
+    return push_counts(task->L, task->success, task->fail);
+}
+
+static const struct task_wait publish_wait = {
+    .what = "mesh.publish", .cut = cut_nothing, .results = publish_results};
+
+static int publish_elsewhere(struct script_env *env, struct task *task, const char *channel,
+                             size_t channel_len, const char *data, size_t len, bool binary)
+{
+    struct command command = {
+        .kind = COMMAND_PUBLISH,
+        .reply_to = task ? env->box : NULL,
+        .tag = task ? task_tag(task) : 0,
+        .binary = binary,
+        .name = blob_new(channel, channel_len),
+        .data = blob_new(data, len),
+    };
+    int posted = mesh_publish(env->mesh, (int)env->worker, &command);
+    blob_unref(command.name);
+    blob_unref(command.data);
+    return posted;
+}
+
+/* success, fail = mesh.publish(channel, data[, type]) */
+static int mesh_publish_call(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    size_t channel_len, len;
+    const char *channel = luaL_checklstring(L, 1, &channel_len);
+    const char *data = luaL_checklstring(L, 2, &len), *why;
+    bool binary = check_type(L, 3);
+    struct task *task = task_may_suspend(vm, L, &why) ? vm->env->running : NULL;
+    uint32_t success, fail;
+    session_publish(vm->env, channel, channel_len, data, len, binary, &success, &fail);
+    int posted = publish_elsewhere(vm->env, task, channel, channel_len, data, len, binary);
+    if (!task || posted == 0)
+        return push_counts(L, success, fail);
+    task->success = success;
+    task->fail = fail;
+    task->expected = (uint32_t)posted;
+    return await(task, &publish_wait);
+}
+
+void lua_mesh_outcome(struct script_env *env, struct command *command)
+{
+    struct task *task = task_find(env, command->tag);
+    if (task) {
+        task->success += command->delivered;
+        task->fail += command->failed;
+        if (command->status == COMMAND_NO_CLIENT)
+            task->why = "no such client";
+        else if (command->status == COMMAND_FAILED)
+            task->why = command->why;
+        if (--task->expected == 0)
+            task_wake(task);
+    }
+    command_free(command);
+}
+
+void lua_mesh_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"send", mesh_send},
+        {"publish", mesh_publish_call},
+        {NULL, NULL},
+    };
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+    lua_setfield(L, -2, "mesh");
+}

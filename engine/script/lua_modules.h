@@ -1,0 +1,27 @@
+/* The parts of the global `mix`, one C file each. Each function gets a VM's state with the table
+ * `mix` on top of the stack, adds its functions to it and leaves the table there. The leaves need
+ * nothing but the state; the others find their vm in the registry (vm_of). */
+#pragma once
+
+#include <lua.h>
+
+struct command;
+struct push_answer;
+struct script_env;
+
+void lua_json_open(lua_State *L);   /* json_encode json_decode */
+void lua_text_open(lua_State *L);   /* str_split bytes_tostring base64_* md5* sha1* */
+void lua_php_open(lua_State *L);    /* php_pack php_unpack */
+void lua_url_open(lua_State *L);    /* parse_url url_parse parse_str */
+void lua_log_open(lua_State *L);    /* log DEBUG INFO WARN ERROR */
+void lua_server_open(lua_State *L); /* server.option, redis, http */
+void lua_queue_open(lua_State *L);  /* queue.new push */
+void lua_mesh_open(lua_State *L);   /* mesh.send publish */
+void lua_conn_open(lua_State *L);   /* websocket socket.tcp; the methods of a connection */
+
+/* Functions for lua/protocols/websocket.lua; a luaopen. */
+int luaopen_mixengine_websocket(lua_State *L);
+
+/* A command that a script sent was carried out; a push that waited was answered. Take ownership. */
+void lua_mesh_outcome(struct script_env *env, struct command *command);
+void lua_queue_answer(struct script_env *env, struct push_answer *answer);

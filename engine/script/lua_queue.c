@@ -1,0 +1,170 @@
+#include "base/mem.h"
+#include "queue/gate.h"
+#include "script/json.h"
+#include "script/lua_helpers.h"
+#include "script/lua_modules.h"
+#include "script/session.h"
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Gates live as long as the engine, so each VM looks a topic up once; the cache is upvalue 1. */
+static struct gate *find_gate(lua_State *L, struct vm *vm, int name)
+{
+    lua_pushvalue(L, name);
+    lua_rawget(L, lua_upvalueindex(1));
+    struct gate *gate = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (gate)
+        return gate;
+    size_t len;
+    const char *text = lua_tolstring(L, name, &len);
+    gate = gates_get(vm->env->gates, text, len);
+    if (!gate)
+        return NULL;
+    lua_pushvalue(L, name);
+    lua_pushlightuserdata(L, gate);
+    lua_rawset(L, lua_upvalueindex(1));
+    return gate;
+}
+
+/* queue.new(topic, size) */
+static int queue_new_topic(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    luaL_checkstring(L, 1);
+    lua_Number size = luaL_checknumber(L, 2);
+    luaL_argcheck(L, size >= 1 && size <= UINT32_MAX / 2, 2, "a size of 1 or more");
+    struct gate *gate = find_gate(L, vm, 1);
+    if (!gate)
+        return lua_fail(L, "too many topics");
+    gate_resize(gate, (uint32_t)size);
+    struct msg_resized *m = xmalloc(sizeof *m);
+    *m = (struct msg_resized){.msg.type = MSG_RESIZED, .gate = gate};
+    mailbox_post(vm->env->api_box, &m->msg);
+    return 0;
+}
+
+/* Appends the value at `index` as JSON; NULL or static text of what is wrong. */
+static const char *encode_value(lua_State *L, int index, struct buf *out)
+{
+    const char *why = NULL;
+    out->len = 0;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        size_t len;
+        const char *text = lua_tolstring(L, index, &len);
+        if (json_is_container(text, len)) {
+            buf_append(out, text, len);
+            return NULL;
+        }
+    } else if (!lua_istable(L, index)) {
+        return "a message is a table or a string";
+    }
+    return json_encode(L, index, out, &why) ? NULL : why;
+}
+
+static struct entry *make_entry(struct script_env *env, struct gate *gate)
+{
+    struct entry *entry = xmalloc(sizeof *entry + env->json.len);
+    *entry = (struct entry){.msg.type = MSG_ENTRY,
+                            .gate = gate,
+                            .client = env->current ? env->current->id : 0,
+                            .len = (uint32_t)env->json.len};
+    memcpy(entry->json, env->json.data, env->json.len);
+    return entry;
+}
+
+/* -- waiting for room -- */
+
+static int push_results(struct task *task)
+{
+    if (task->why)
+        return lua_fail(task->L, task->why);
+    lua_pushinteger(task->L, (lua_Integer)task->success);
+    return 1;
+}
+
+/* The connection closes: the entry keeps its place in line, so for the script it has been pushed;
+ * the session stays until the entry's answer has come. */
+static void push_cut(struct task *task)
+{
+    task->session->waiting_pushes++;
+    task->why = NULL;
+    task->success = task->expected;
+}
+
+static const struct task_wait push_wait = {
+    .what = "queue.push",
+    .cut = push_cut,
+    .results = push_results,
+};
+
+static int wait_for_room(struct task *task, struct entry *entry, uint32_t count)
+{
+    struct script_env *env = task->vm->env;
+    struct push_answer *answer = xcalloc(1, sizeof *answer);
+    answer->owner = task->session; /* lives until it is answered */
+    answer->tag = task_tag(task);
+    entry->waiting = true;
+    entry->answer = answer;
+    entry->reply_to = env->box;
+    task->expected = count;
+    mailbox_post(env->api_box, &entry->msg);
+    return task_suspend(task, &push_wait);
+}
+
+void lua_queue_answer(struct script_env *env, struct push_answer *answer)
+{
+    struct task *task = task_find(env, answer->tag);
+    if (task) {
+        task->why = answer->granted ? NULL : "queue is full";
+        task->success = answer->depth;
+        task_wake(task);
+    } else {
+        session_push_answered(answer->owner);
+    }
+    free(answer);
+}
+
+static int push_or_wait(lua_State *L, struct vm *vm, struct gate *gate, struct task *task)
+{
+    struct script_env *env = vm->env;
+    uint32_t count;
+    if (task && gate_enter_or_wait(gate, &count) == GATE_WAITING)
+        return wait_for_room(task, make_entry(env, gate), gate_count(gate));
+    if (!task && !gate_enter(gate, &count))
+        return lua_fail(L, "queue is full");
+    mailbox_post(env->api_box, &make_entry(env, gate)->msg);
+    lua_pushinteger(L, (lua_Integer)count);
+    return 1;
+}
+
+/* n, err = queue.push(topic, v) */
+static int queue_push(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    const char *why;
+    luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    why = encode_value(L, 2, &vm->env->json);
+    if (why)
+        return lua_fail(L, why);
+    struct gate *gate = find_gate(L, vm, 1);
+    if (!gate)
+        return lua_fail(L, "too many topics");
+    bool may_wait = !vm->env->full_error && task_may_suspend(vm, L, &why);
+    return push_or_wait(L, vm, gate, may_wait ? vm->env->running : NULL);
+}
+
+void lua_queue_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"new", queue_new_topic},
+        {"push", queue_push},
+        {NULL, NULL},
+    };
+    lua_newtable(L);
+    lua_newtable(L); /* the cache of gates */
+    luaL_setfuncs(L, functions, 1);
+    lua_setfield(L, -2, "queue");
+}

@@ -1,0 +1,40 @@
+/* mix.server; and mix.redis and mix.http, which this version does not have: they say so. */
+#include "config/config.h"
+#include "script/lua_helpers.h"
+#include "script/lua_modules.h"
+#include "script/vm.h"
+#include <lauxlib.h>
+
+static int server_option(lua_State *L)
+{
+    lua_pushstring(L, config_option(vm_of(L)->server, luaL_checkstring(L, 1)));
+    return 1;
+}
+
+static int not_here(lua_State *L)
+{
+    return lua_fail(L, "this version of the engine has no mix.redis and mix.http yet");
+}
+
+static void add_refusals(lua_State *L, const char *table, const char *const *names)
+{
+    lua_newtable(L);
+    for (; *names; names++) {
+        lua_pushcfunction(L, not_here);
+        lua_setfield(L, -2, *names);
+    }
+    lua_setfield(L, -2, table);
+}
+
+void lua_server_open(lua_State *L)
+{
+    static const char *const redis[] = {"connection", "push", "llen", "incr",
+                                        "decr",       "set",  "get",  NULL};
+    static const char *const http[] = {"request", NULL};
+    lua_newtable(L);
+    lua_pushcfunction(L, server_option);
+    lua_setfield(L, -2, "option");
+    lua_setfield(L, -2, "server");
+    add_refusals(L, "redis", redis);
+    add_refusals(L, "http", http);
+}

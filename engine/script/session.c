@@ -1,0 +1,776 @@
+#include "script/session.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "msg/client_id.h"
+#include "script/json.h"
+#include "script/lua_buf.h"
+#include "script/lua_conn.h"
+#include "script/lua_ws.h"
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char CLOSED[] = "closed";
+
+static const char *const handlers[] = {
+    [STAGE_CONNECT] = "on_connect",     [STAGE_INPUT] = "protocol_input",
+    [STAGE_DECODE] = "protocol_decode", [STAGE_MESSAGE] = "on_message",
+    [STAGE_CLOSE] = "on_close",
+};
+
+/* -- the end -- */
+
+void session_ready(struct session *s)
+{
+    if (list_empty(&s->in_ready))
+        list_push_back(&s->vm->env->ready, &s->in_ready);
+}
+
+static void count_channels(struct script_env *env)
+{
+    atomic_store_explicit(&env->stats->subscriptions, channels_subscriptions(env->channels),
+                          memory_order_relaxed);
+    atomic_store_explicit(&env->stats->channels, channels_count(env->channels),
+                          memory_order_relaxed);
+}
+
+static void leave_channels(struct session *s)
+{
+    if (s->subscriber.count == 0)
+        return;
+    channel_unsubscribe_all(s->vm->env->channels, &s->subscriber);
+    count_channels(s->vm->env);
+}
+
+static void cut_short(struct session *s, bool closing)
+{
+    if (s->suspended)
+        task_cut(s->task, closing);
+    session_ready(s);
+}
+
+void session_close(struct session *s, const char *why)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    s->why = why;
+    leave_channels(s);
+    if (s->conn)
+        conn_close(s->conn);
+    /* on_close itself is the last thing that happens: nothing cuts it short. */
+    if (s->stage != STAGE_CLOSE)
+        cut_short(s, true);
+}
+
+void session_drain(struct session *s)
+{
+    if (s->closing)
+        return;
+    lua_ws_goodbye(s, 1001);
+    session_close(s, "the engine is stopping");
+}
+
+static void forget_lua(struct session *s)
+{
+    lua_State *L = s->vm->L;
+    if (s->context_ref != LUA_NOREF)
+        counter_add(&s->vm->env->stats->contexts, -1);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->context_ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->conn_ref);
+    s->context_ref = s->conn_ref = LUA_NOREF;
+    lua_ws_free(s);
+}
+
+/* on_close has returned: the id means nothing from here on. */
+static void over(struct session *s)
+{
+    s->closing = true;
+    s->stage = STAGE_OVER;
+    leave_channels(s);
+    slots_remove(s->vm->env->sessions, client_number(s->id));
+    forget_lua(s);
+    if (s->conn)
+        conn_close(s->conn);
+}
+
+static void free_if_gone(struct session *s)
+{
+    struct script_env *env = s->vm->env;
+    if (s->stage != STAGE_OVER || s->conn || s->waiting_pushes > 0)
+        return;
+    int server = s->vm->index;
+    list_remove(&s->in_ready);
+    list_remove(&s->in_all);
+    free(s);
+    counter_add(&env->stats->connections, -1);
+    env->on_gone(env, server);
+}
+
+void session_abandon(struct session *s)
+{
+    if (s->suspended)
+        task_abandon(s->task);
+    if (s->stage != STAGE_OVER)
+        over(s);
+    s->waiting_pushes = 0;
+    if (s->conn)
+        conn_abort(s->conn);
+    free_if_gone(s);
+}
+
+void session_push_answered(struct session *s)
+{
+    s->waiting_pushes--;
+    free_if_gone(s);
+}
+
+/* -- handlers -- */
+
+const char *session_input(const struct session *s, size_t *len)
+{
+    if (s->data) {
+        *len = s->len - s->taken;
+        return s->data + s->taken;
+    }
+    if (s->conn)
+        return conn_held(s->conn, len);
+    *len = 0;
+    return NULL;
+}
+
+void session_discard_input(struct session *s)
+{
+    s->discarded = true;
+    if (s->data)
+        s->taken = s->len;
+    else if (s->conn)
+        conn_discard(s->conn);
+}
+
+/* Puts the handler and its arguments on the task's stack; how many arguments, -1: there is no
+ * handler. A value that the stage before left on the stack is the first argument. */
+static int push_call(struct session *s)
+{
+    lua_State *L = s->task->L;
+    lua_getglobal(L, handlers[s->stage]);
+    if (!lua_isfunction(L, -1))
+        return -1;
+    switch (s->stage) {
+    case STAGE_INPUT:
+        lua_buf_attach(s->task, s);
+        break;
+    case STAGE_DECODE:
+    case STAGE_MESSAGE:
+        lua_insert(L, 1);
+        break;
+    case STAGE_CLOSE:
+        lua_pushstring(L, s->why);
+        break;
+    default:
+        break;
+    }
+    lua_conn_push(L, s);
+    return lua_gettop(L) - 1;
+}
+
+/* A stage is over when its handler has returned, failed, or does not exist; each says what comes
+ * next. */
+
+static void after_connect(struct session *s, enum task_status status)
+{
+    (void)status;
+    s->stage = STAGE_INPUT;
+}
+
+static bool packet_length(struct session *s, size_t there, size_t *n)
+{
+    lua_State *L = s->task->L;
+    lua_Number value = lua_tonumber(L, 1);
+    const char *wrong = NULL;
+    if (lua_type(L, 1) != LUA_TNUMBER || value != (lua_Number)(int64_t)value)
+        wrong = "must return an integer: the packet's length, 0 to wait, -1 to disconnect";
+    else if (value < -1)
+        wrong = "returned less than -1";
+    else if (value > (lua_Number)there && !s->discarded)
+        wrong = "returned a length past the end of buf";
+    if (wrong) {
+        log_error("script", "protocol_input of client %llu %s (got %s, buf has %zu bytes)",
+                  (unsigned long long)s->id, wrong,
+                  lua_isnumber(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1), there);
+        counter_add(&s->vm->env->stats->script_errors, 1);
+        session_close(s, "protocol_input returned a wrong length");
+        return false;
+    }
+    if (value == -1) {
+        session_close(s, "protocol_input returned -1");
+        return false;
+    }
+    *n = s->discarded ? 0 : (size_t)value;
+    return true;
+}
+
+static void take_packet(struct session *s, size_t n)
+{
+    size_t there;
+    const char *data = session_input(s, &there);
+    lua_settop(s->task->L, 0);
+    lua_pushlstring(s->task->L, data, n);
+    if (s->data)
+        s->taken += n;
+    else
+        conn_take(s->conn, n);
+    s->stage = STAGE_DECODE;
+}
+
+static void after_input(struct session *s, enum task_status status)
+{
+    size_t there, n;
+    session_input(s, &there);
+    if (status == TASK_FAILED)
+        session_close(s, "error in protocol_input");
+    else if (!s->closing && packet_length(s, there, &n)) {
+        if (n > 0)
+            take_packet(s, n);
+        else
+            s->starved = true;
+    }
+    lua_buf_attach(s->task, NULL);
+}
+
+static void after_decode(struct session *s, enum task_status status)
+{
+    if (status == TASK_FAILED)
+        session_close(s, "error in protocol_decode");
+    lua_State *L = s->task->L;
+    bool message = status == TASK_DONE && !lua_isnoneornil(L, 1);
+    lua_settop(L, message ? 1 : 0);
+    s->stage = message ? STAGE_MESSAGE : STAGE_INPUT;
+    if (message)
+        counter_add(&s->vm->env->stats->read_messages, 1);
+}
+
+static void after_message(struct session *s, enum task_status status)
+{
+    (void)status;
+    s->stage = STAGE_INPUT;
+}
+
+static void after_close(struct session *s, enum task_status status)
+{
+    (void)status;
+    over(s);
+}
+
+static void finish(struct session *s, enum task_status status)
+{
+    static void (*const after[])(struct session *, enum task_status) = {
+        [STAGE_CONNECT] = after_connect, [STAGE_INPUT] = after_input, [STAGE_DECODE] = after_decode,
+        [STAGE_MESSAGE] = after_message, [STAGE_CLOSE] = after_close,
+    };
+    enum session_stage stage = s->stage;
+    after[stage](s, status);
+    if (s->stage == STAGE_INPUT && stage != STAGE_DECODE)
+        lua_settop(s->task->L, 0);
+}
+
+/* False when the handler was suspended. */
+static bool run_stage(struct session *s)
+{
+    if (!s->task)
+        s->task = task_new(s->vm, s);
+    s->discarded = false;
+    int args = push_call(s);
+    if (args < 0 && s->stage == STAGE_INPUT) {
+        log_error("script", "%s defines no protocol_input", s->vm->server->entry);
+        session_close(s, "the script defines no protocol_input");
+        return true;
+    }
+    if (args < 0) {
+        /* Without a decoder the packet itself is the message. */
+        lua_pop(s->task->L, 1);
+        finish(s, TASK_DONE);
+        return true;
+    }
+    enum task_status status = task_resume(s->task, args, handlers[s->stage]);
+    if (status == TASK_SUSPENDED) {
+        s->suspended = true;
+        if (s->conn)
+            conn_hold(s->conn);
+        return false;
+    }
+    finish(s, status);
+    return true;
+}
+
+static bool wants_input(const struct session *s)
+{
+    size_t len;
+    session_input(s, &len);
+    return len == 0 || s->starved;
+}
+
+/* One stage; false when there is nothing to do for now. */
+static bool step(struct session *s)
+{
+    if (s->stage == STAGE_OVER)
+        return false;
+    if (s->closing && s->stage != STAGE_CLOSE && s->stage != STAGE_CONNECT)
+        s->stage = STAGE_CLOSE;
+    else if (s->stage == STAGE_INPUT && wants_input(s)) {
+        if (!s->ended)
+            return false;
+        session_close(s, NULL);
+        return true;
+    }
+    if (s->stage == STAGE_CLOSE && s->task)
+        lua_settop(s->task->L, 0);
+    return run_stage(s);
+}
+
+static void pump(struct session *s)
+{
+    while (!s->suspended && step(s))
+        continue;
+    if (!s->suspended && s->task) {
+        task_release(s->task);
+        s->task = NULL;
+    }
+}
+
+/* After a suspension: first what the stage leads to, then the input that came meanwhile. */
+static void pump_held(struct session *s)
+{
+    if (s->conn)
+        conn_let_go(s->conn);
+    pump(s);
+}
+
+void session_turn(struct session *s)
+{
+    if (s->suspended) {
+        if (!s->task->woken)
+            return;
+        enum task_status status = task_go_on(s->task, handlers[s->stage]);
+        if (status == TASK_SUSPENDED)
+            return;
+        s->suspended = false;
+        finish(s, status);
+        pump_held(s);
+    } else {
+        pump(s);
+    }
+    free_if_gone(s);
+}
+
+/* -- what the connection tells -- */
+
+static size_t on_input(void *owner, const char *data, size_t len)
+{
+    struct session *s = owner;
+    s->data = data;
+    s->len = len;
+    s->taken = 0;
+    s->starved = false;
+    pump(s);
+    s->data = NULL;
+    return s->taken;
+}
+
+static void on_end(void *owner, const char *why)
+{
+    struct session *s = owner;
+    if (why)
+        session_close(s, why);
+    s->ended = true;
+    if (s->stage != STAGE_CLOSE)
+        cut_short(s, why);
+}
+
+static void on_hang_up(void *owner)
+{
+    struct session *s = owner;
+    if (s->stage != STAGE_CLOSE)
+        cut_short(s, false);
+}
+
+static void on_closed(void *owner)
+{
+    struct session *s = owner;
+    s->conn = NULL;
+    free_if_gone(s);
+}
+
+static const struct conn_handlers conn_handlers = {
+    .on_input = on_input,
+    .on_end = on_end,
+    .on_hang_up = on_hang_up,
+    .on_closed = on_closed,
+};
+
+/* -- the beginning -- */
+
+static void format_address(const struct sockaddr_storage *peer, char *out, size_t size)
+{
+    char ip[INET6_ADDRSTRLEN] = "";
+    if (peer->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+        uv_ip6_name(in6, ip, sizeof ip);
+        snprintf(out, size, "[%s]:%u", ip, ntohs(in6->sin6_port));
+    } else {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+        uv_ip4_name(in, ip, sizeof ip);
+        snprintf(out, size, "%s:%u", ip, ntohs(in->sin_port));
+    }
+}
+
+static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
+{
+    struct script_env *env = vm->env;
+    struct session *s = xcalloc(1, sizeof *s);
+    uint64_t number = slots_put(env->sessions, s);
+    if (number == 0) {
+        free(s);
+        return NULL;
+    }
+    s->id = client_id(env->node, env->worker, number);
+    s->vm = vm;
+    s->conn_ref = s->context_ref = LUA_NOREF;
+    list_init(&s->in_ready);
+    list_init(&s->in_all);
+    format_address(&accepted->peer, s->remote, sizeof s->remote);
+    return s;
+}
+
+bool session_open(struct vm *vm, const struct msg_accepted *accepted)
+{
+    struct script_env *env = vm->env;
+    struct session *s = make(vm, accepted);
+    if (!s) {
+        close(accepted->fd);
+        return false;
+    }
+    s->conn = conn_open(env->conns, accepted->fd, &vm->limits, &conn_handlers, s);
+    if (!s->conn) {
+        slots_remove(env->sessions, client_number(s->id));
+        free(s);
+        return false;
+    }
+    list_push_back(&env->all, &s->in_all);
+    counter_add(&env->stats->connections, 1);
+    if (vm->websocket)
+        lua_ws_start_timer(s);
+    pump(s);
+    if (s->conn && conn_is_open(s->conn))
+        conn_start(s->conn);
+    return true;
+}
+
+struct session *session_find(struct script_env *env, uint64_t id)
+{
+    if (client_node(id) != env->node || client_worker(id) != env->worker)
+        return NULL;
+    return slots_get(env->sessions, client_number(id));
+}
+
+/* -- bytes out -- */
+
+const char *session_send_frame(struct session *s, struct frame *frame)
+{
+    struct worker_stats *stats = s->vm->env->stats;
+    if (s->closing || !s->conn || conn_send(s->conn, frame) != 0) {
+        counter_add(&stats->send_errors, 1);
+        return CLOSED;
+    }
+    counter_add(&stats->send_messages, 1);
+    return NULL;
+}
+
+const char *session_send(struct session *s, const char *data, size_t len)
+{
+    if (len == 0)
+        return s->closing ? CLOSED : NULL;
+    struct frame *frame = frame_new(data, len);
+    const char *why = session_send_frame(s, frame);
+    frame_unref(frame);
+    return why;
+}
+
+/* Calls protocol_encode for one session, or for all (NULL). The result stands on L; false: an
+ * error. */
+static bool call_encode(struct vm *vm, struct session *s, const char *data, size_t len, bool binary)
+{
+    struct script_env *env = vm->env;
+    struct session *outer = env->current;
+    lua_State *L = vm->L;
+    lua_pushlstring(L, data, len);
+    if (s)
+        lua_conn_push(L, s);
+    else
+        lua_conn_push_probe(vm, L);
+    lua_pushstring(L, binary ? "binary" : "text");
+    env->current = s;
+    vm->probe_touched = false;
+    int status = vm_call(vm, L, 3, 1, "protocol_encode", s ? s->id : 0);
+    env->current = outer;
+    return status == 0;
+}
+
+/* One reference, or NULL and *why. With `s` NULL, *why is NULL when the encoding depends on the
+ * connection. */
+static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
+                            bool binary, const char **why)
+{
+    lua_State *L = vm->L;
+    struct frame *frame = NULL;
+    *why = NULL;
+    lua_getglobal(L, "protocol_encode");
+    if (!lua_isfunction(L, -1)) {
+        lua_pop(L, 1);
+        return frame_new(data, len);
+    }
+    bool done = call_encode(vm, s, data, len, binary);
+    if (!s && vm->probe_touched) {
+        lua_pop(L, 1);
+        return NULL;
+    }
+    if (!done) {
+        *why = "error in protocol_encode";
+        vm_log_error(vm, L, "protocol_encode", s ? s->id : 0);
+        return NULL;
+    }
+    size_t n = 0;
+    const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+    if (n > 0)
+        frame = frame_new(bytes, n);
+    else
+        *why = "protocol_encode must return a non-empty string";
+    if (!frame)
+        log_error("script", "%s: it returned %s", *why, bytes ? "\"\"" : luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return frame;
+}
+
+const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary)
+{
+    const char *why = CLOSED;
+    if (s->closing)
+        return why;
+    struct frame *frame = encode(s->vm, s, data, len, binary, &why);
+    if (!frame) {
+        counter_add(&s->vm->env->stats->send_errors, 1);
+        return why;
+    }
+    why = session_send_frame(s, frame);
+    frame_unref(frame);
+    return why;
+}
+
+/* -- publishing -- */
+
+/* What a publish has become for the subscribers of one vm. */
+struct encoding {
+    struct vm *vm;
+    struct frame *frame; /* NULL: failed, or each by itself */
+    bool each;
+    struct encoding *next;
+};
+
+struct publish {
+    const char *data;
+    size_t len;
+    bool binary;
+    struct encoding *encodings;
+    uint32_t delivered, failed;
+};
+
+static struct encoding *encoding_for(struct publish *p, struct vm *vm)
+{
+    for (struct encoding *e = p->encodings; e; e = e->next)
+        if (e->vm == vm)
+            return e;
+    struct encoding *e = xcalloc(1, sizeof *e);
+    const char *why = NULL;
+    e->vm = vm;
+    e->next = p->encodings;
+    p->encodings = e;
+    if (vm->server->shared_encode)
+        e->frame = encode(vm, NULL, p->data, p->len, p->binary, &why);
+    e->each = !e->frame && !why;
+    return e;
+}
+
+static void deliver(struct subscriber *who, void *data)
+{
+    struct publish *p = data;
+    struct session *s = container_of(who, struct session, subscriber);
+    struct encoding *e = encoding_for(p, s->vm);
+    const char *why = CLOSED;
+    if (e->each)
+        why = session_send_encoded(s, p->data, p->len, p->binary);
+    else if (e->frame)
+        why = session_send_frame(s, e->frame);
+    if (why)
+        p->failed++;
+    else
+        p->delivered++;
+}
+
+void session_publish(struct script_env *env, const char *channel, size_t channel_len,
+                     const char *data, size_t len, bool binary, uint32_t *delivered,
+                     uint32_t *failed)
+{
+    struct publish p = {.data = data, .len = len, .binary = binary};
+    channel_publish(env->channels, channel, channel_len, deliver, &p);
+    while (p.encodings) {
+        struct encoding *e = p.encodings;
+        p.encodings = e->next;
+        frame_unref(e->frame);
+        free(e);
+    }
+    *delivered = p.delivered;
+    *failed = p.failed;
+}
+
+/* -- channels -- */
+
+const char *session_subscribe(struct session *s, const char *name, size_t len)
+{
+    struct script_env *env = s->vm->env;
+    const struct config_server *server = s->vm->server;
+    if (s->closing)
+        return CLOSED;
+    if (len > server->max_channel_length)
+        return "channel name longer than maxChannelLength";
+    if (s->subscriber.count >= server->max_subscriptions &&
+        !channel_subscribed(env->channels, &s->subscriber, name, len))
+        return "more than maxSubscriptions channels";
+    channel_subscribe(env->channels, &s->subscriber, name, len);
+    count_channels(env);
+    return NULL;
+}
+
+const char *session_unsubscribe(struct session *s, const char *name, size_t len)
+{
+    if (s->closing)
+        return CLOSED;
+    channel_unsubscribe(s->vm->env->channels, &s->subscriber, name, len);
+    count_channels(s->vm->env);
+    return NULL;
+}
+
+/* -- the context -- */
+
+void session_push_context(struct session *s, lua_State *L)
+{
+    if (s->context_ref == LUA_NOREF) {
+        lua_newtable(L);
+        s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        counter_add(&s->vm->env->stats->contexts, 1);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
+}
+
+/* The size of the context as JSON; what cannot be encoded was not set by a consumer and counts 0.
+ */
+static size_t measure_context(struct session *s, lua_State *L)
+{
+    struct buf *json = &s->vm->env->json;
+    const char *why;
+    json->len = 0;
+    session_push_context(s, L);
+    json_encode(L, -1, json, &why);
+    lua_pop(L, 1);
+    return json->len;
+}
+
+static bool context_has_room(struct session *s, size_t more)
+{
+    uint64_t max = s->vm->server->max_context;
+    if (s->context_bytes + more > max)
+        s->context_bytes = measure_context(s, s->vm->L);
+    if (s->context_bytes + more > max)
+        return false;
+    s->context_bytes += more;
+    return true;
+}
+
+const char *session_set_context(struct session *s, const struct blob *pairs)
+{
+    lua_State *L = s->vm->L;
+    size_t offset = 0, key_len, len;
+    const char *key, *text;
+    if (s->closing)
+        return CLOSED;
+    if (!context_has_room(s, pairs->len))
+        return "context larger than maxContext";
+    session_push_context(s, L);
+    while (strings_next(pairs, &offset, &key, &key_len) &&
+           strings_next(pairs, &offset, &text, &len)) {
+        lua_pushlstring(L, key, key_len);
+        if (!json_decode(L, text, len)) {
+            lua_pop(L, 3);
+            return "value nested too deeply";
+        }
+        lua_rawset(L, -3);
+    }
+    lua_pop(L, 1);
+    session_context_changed(s);
+    return NULL;
+}
+
+/* -- commands -- */
+
+static const char *each_channel(struct session *s, const struct blob *packed,
+                                const char *(*change)(struct session *, const char *, size_t))
+{
+    size_t offset = 0, len;
+    const char *name, *why = NULL;
+    while (!why && strings_next(packed, &offset, &name, &len))
+        why = change(s, name, len);
+    return why;
+}
+
+static const char *act(struct session *s, const struct command *c)
+{
+    switch (c->kind) {
+    case COMMAND_SEND:
+        return session_send_encoded(s, c->data->data, c->data->len, c->binary);
+    case COMMAND_SET_CONTEXT:
+        return session_set_context(s, c->data);
+    case COMMAND_SUBSCRIBE:
+        return each_channel(s, c->data, session_subscribe);
+    case COMMAND_UNSUBSCRIBE:
+        return each_channel(s, c->data, session_unsubscribe);
+    case COMMAND_CLOSE:
+        session_close(s, NULL);
+        return NULL;
+    case COMMAND_PUBLISH:
+        break;
+    }
+    CHECK(!"a publish has no client");
+    return NULL;
+}
+
+void session_command(struct script_env *env, struct command *c)
+{
+    c->status = COMMAND_DONE;
+    if (c->kind == COMMAND_PUBLISH) {
+        session_publish(env, c->name->data, c->name->len, c->data->data, c->data->len, c->binary,
+                        &c->delivered, &c->failed);
+        return;
+    }
+    struct session *s = session_find(env, c->client);
+    if (!s || s->closing) {
+        c->status = COMMAND_NO_CLIENT;
+        c->failed = 1;
+        return;
+    }
+    c->why = act(s, c);
+    c->status = c->why ? COMMAND_FAILED : COMMAND_DONE;
+    c->delivered = !c->why;
+    c->failed = !!c->why;
+}

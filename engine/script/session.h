@@ -1,0 +1,103 @@
+/* A client's connection as its script sees it: handlers in order, the context, subscriptions.
+ *
+ * Each client's handlers run one after the other, on_connect first, on_close last and once. A
+ * handler that suspends holds the connection's input (conn_hold); commands from consumers reach the
+ * client meanwhile. An orderly end of input takes its place in the order: complete packets before
+ * it are handled first. A session lives until on_close has returned, its socket is closed and every
+ * push of its that waits has been answered. Worker's thread. */
+#pragma once
+
+#include "msg/msg.h"
+#include "script/task.h"
+
+enum session_stage {
+    STAGE_CONNECT,
+    STAGE_INPUT,
+    STAGE_DECODE,
+    STAGE_MESSAGE,
+    STAGE_CLOSE,
+    STAGE_OVER,
+};
+
+struct session {
+    uint64_t id;
+    struct vm *vm;
+    struct conn *conn;            /* NULL: the socket is closed */
+    struct subscriber subscriber; /* of channels */
+    struct list in_all, in_ready;
+    enum session_stage stage; /* that runs, waits, or comes next */
+    struct task *task;        /* of the stage; NULL between batches of input */
+    bool suspended;           /* the task waits */
+    bool starved;             /* protocol_input wants more bytes */
+    bool ended;               /* the peer sends no more */
+    bool closing;
+    const char *why;         /* of the close: on_close's err; NULL: orderly */
+    uint32_t waiting_pushes; /* that nobody waits for any more, but whose answers are to come */
+    /* input that on_input was called with; NULL: what the connection holds */
+    const char *data;
+    size_t len, taken;
+    bool discarded; /* the script dropped it during protocol_input */
+    /* Lua: registry references, LUA_NOREF where there is none yet */
+    int conn_ref, context_ref;
+    uint64_t context_bytes; /* set by consumers since it was last measured, at most */
+    struct ws_state *ws;    /* of the shipped WebSocket codec (lua_ws.c) */
+    char remote[64];        /* "ip:port" */
+};
+
+/* Takes over an accepted connection and runs on_connect. False when it could not: the descriptor is
+ * closed and nothing else happened. */
+bool session_open(struct vm *vm, const struct msg_accepted *accepted);
+
+/* NULL: no such client, or its on_close has returned. */
+struct session *session_find(struct script_env *env, uint64_t id);
+
+/* Bytes as they are. NULL, or static text of what is wrong. */
+const char *session_send(struct session *s, const char *data, size_t len);
+
+struct frame;
+const char *session_send_frame(struct session *s, struct frame *frame);
+
+/* Through the script's protocol_encode. */
+const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary);
+
+const char *session_subscribe(struct session *s, const char *name, size_t len);
+const char *session_unsubscribe(struct session *s, const char *name, size_t len);
+
+/* Keys and JSON texts by turns, packed (strings_next); JSON null removes a key. */
+const char *session_set_context(struct session *s, const struct blob *pairs);
+
+/* Pushes the context table on L; makes it when there is none. */
+void session_push_context(struct session *s, lua_State *L);
+
+/* A key may have been set: wakes who waits for it. */
+void session_context_changed(struct session *s);
+
+/* Starts an orderly close: what was sent goes out, on_close runs with `why` (static; NULL: nil). */
+void session_close(struct session *s, const char *why);
+
+/* The engine stops: a WebSocket client is told 1001 first. */
+void session_drain(struct session *s);
+
+/* The worker ends without waiting any longer: no handler runs any more, the socket is closed. */
+void session_abandon(struct session *s);
+
+/* The unread input, from the first byte that is not in a packet yet. */
+const char *session_input(const struct session *s, size_t *len);
+void session_discard_input(struct session *s);
+
+/* Goes on at the end of the turn. */
+void session_ready(struct session *s);
+
+/* A push that nobody waits for any more was answered. */
+void session_push_answered(struct session *s);
+
+/* Runs what is ready now of this session. */
+void session_turn(struct session *s);
+
+/* Delivers to a channel's subscribers on this worker; counts clients. */
+void session_publish(struct script_env *env, const char *channel, size_t channel_len,
+                     const char *data, size_t len, bool binary, uint32_t *delivered,
+                     uint32_t *failed);
+
+/* Carries out a command and stores its outcome in it. */
+void session_command(struct script_env *env, struct command *command);

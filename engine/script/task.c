@@ -1,0 +1,193 @@
+#include "script/task.h"
+#include "base/check.h"
+#include "base/mem.h"
+#include "script/lua_buf.h"
+#include "script/session.h"
+#include <lauxlib.h>
+#include <stdlib.h>
+
+/* -- coroutines -- */
+
+static void new_coroutine(struct task *task)
+{
+    lua_State *L = task->vm->L;
+    task->L = lua_newthread(L);
+    task->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* A coroutine that has failed cannot run again. */
+static void replace_coroutine(struct task *task)
+{
+    luaL_unref(task->vm->L, LUA_REGISTRYINDEX, task->ref);
+    new_coroutine(task);
+}
+
+static void enroll(struct script_env *env, struct task *task)
+{
+    if (env->task_count == env->task_cap) {
+        env->task_cap = env->task_cap ? 2 * env->task_cap : 16;
+        env->tasks = xrealloc(env->tasks, env->task_cap * sizeof(struct task *));
+    }
+    task->index = env->task_count++;
+    env->tasks[task->index] = task;
+}
+
+static struct task *make(struct vm *vm)
+{
+    struct task *task = xcalloc(1, sizeof *task);
+    task->vm = vm;
+    task->key_ref = LUA_NOREF;
+    list_init(&task->idle);
+    new_coroutine(task);
+    lua_buf_new(vm->L);
+    task->buf_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+    enroll(vm->env, task);
+    return task;
+}
+
+struct task *task_new(struct vm *vm, struct session *session)
+{
+    struct list *node = list_pop_front(&vm->idle);
+    struct task *task = node ? list_entry(node, struct task, idle) : make(vm);
+    task->session = session;
+    return task;
+}
+
+void task_release(struct task *task)
+{
+    lua_settop(task->L, 0);
+    lua_buf_attach(task, NULL);
+    task->session = NULL;
+    list_push_front(&task->vm->idle, &task->idle);
+}
+
+void tasks_free(struct script_env *env)
+{
+    for (uint32_t i = 0; i < env->task_count; i++)
+        free(env->tasks[i]);
+    free(env->tasks);
+}
+
+/* -- running -- */
+
+static enum task_status fail(struct task *task, const char *what)
+{
+    lua_State *L = task->L;
+    const char *text = lua_tostring(L, -1);
+    luaL_traceback(task->vm->L, L, text ? text : "(error object is not a string)", 0);
+    vm_log_error(task->vm, task->vm->L, what, task->session ? task->session->id : 0);
+    replace_coroutine(task);
+    return TASK_FAILED;
+}
+
+static enum task_status outcome(struct task *task, int status, const char *what)
+{
+    if (status == 0)
+        return TASK_DONE;
+    if (status == LUA_YIELD && task->wait)
+        return TASK_SUSPENDED;
+    if (status == LUA_YIELD) {
+        lua_settop(task->L, 0);
+        lua_pushstring(task->L,
+                       "the handler yielded: only calls that wait for something suspend it");
+    }
+    return fail(task, what);
+}
+
+static int run(struct task *task, int args, const char *what)
+{
+    struct script_env *env = task->vm->env;
+    struct task *outer_task = env->running;
+    struct session *outer_session = env->current;
+    env->running = task;
+    env->current = task->session;
+    pulse_begin(env->pulse, what, task->session ? task->session->id : 0, uv_now(env->loop));
+    int status = lua_resume(task->L, args);
+    pulse_end(env->pulse);
+    env->running = outer_task;
+    env->current = outer_session;
+    return status;
+}
+
+enum task_status task_resume(struct task *task, int args, const char *what)
+{
+    return outcome(task, run(task, args, what), what);
+}
+
+static void end_wait(struct task *task)
+{
+    const struct task_wait *wait = task->wait;
+    wheel_clear(task->vm->env->wheel, &task->timer);
+    if (wait->fini)
+        wait->fini(task);
+    task->wait = NULL;
+    task->woken = false;
+    counter_add(&task->vm->env->stats->tasks_suspended, -1);
+}
+
+void task_abandon(struct task *task)
+{
+    task->generation++;
+    end_wait(task);
+}
+
+enum task_status task_go_on(struct task *task, const char *what)
+{
+    CHECK(task->wait && task->woken);
+    int results = task->wait->results(task);
+    end_wait(task);
+    return task_resume(task, results, what);
+}
+
+/* -- suspending -- */
+
+bool task_may_suspend(struct vm *vm, lua_State *L, const char **why)
+{
+    struct task *task = vm->env->running;
+    if (!task || task->vm != vm || L == vm->L)
+        *why = "this call waits, which init, protocol_encode and module chunks cannot";
+    else if (task->L != L)
+        *why = "this call waits, which the script's own coroutine cannot";
+    else if (!lua_isyieldable(L))
+        *why = "this call waits, which a callback of a C function (table.sort, string.gsub) cannot";
+    else
+        return true;
+    return false;
+}
+
+int task_suspend(struct task *task, const struct task_wait *wait)
+{
+    task->wait = wait;
+    task->woken = false;
+    counter_add(&task->vm->env->stats->tasks_suspended, 1);
+    return lua_yield(task->L, 0);
+}
+
+uint64_t task_tag(const struct task *task)
+{
+    return (uint64_t)task->generation << 32 | task->index;
+}
+
+struct task *task_find(struct script_env *env, uint64_t tag)
+{
+    uint32_t index = (uint32_t)tag;
+    struct task *task = index < env->task_count ? env->tasks[index] : NULL;
+    return task && task->generation == tag >> 32 ? task : NULL;
+}
+
+void task_wake(struct task *task)
+{
+    if (!task->wait || task->woken)
+        return;
+    task->woken = true;
+    task->generation++; /* later answers do not find it */
+    session_ready(task->session);
+}
+
+void task_cut(struct task *task, bool closing)
+{
+    if (!task->wait || task->woken || (!closing && !task->wait->cut_by_end))
+        return;
+    task->wait->cut(task);
+    task_wake(task);
+}

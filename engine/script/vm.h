@@ -1,0 +1,42 @@
+/* The Lua state of one server block on one worker: its libraries, its entry script, calls into it.
+ */
+#pragma once
+
+#include "script/env.h"
+#include <lua.h>
+
+struct vm {
+    struct script_env *env;
+    const struct config_server *server;
+    int index; /* of the server */
+    struct conn_limits limits;
+    lua_State *L;     /* the main state */
+    struct list idle; /* tasks that wait for work */
+    int conn_meta;    /* registry references */
+    int probe;        /* stands for a connection when a publish is encoded for all */
+    bool probe_touched;
+    bool websocket; /* the script uses the shipped codec */
+};
+
+/* Makes the state and loads the entry script, runs its chunk. NULL with a line in `error` that
+ * names file and line. `env` and `server` outlive it. */
+struct vm *vm_new(struct script_env *env, const struct config_server *server, int index,
+                  char *error, size_t error_size);
+
+/* Calls init(), when the script has one. 0, or -1 with a line in `error`. */
+int vm_init(struct vm *vm, char *error, size_t error_size);
+void vm_free(struct vm *vm);
+
+/* Calls a function that stands on L's stack with its arguments, under a traceback; it may not
+ * suspend. 0, or -1 with the message and traceback on the stack in place of results. One of the two
+ * doors into Lua; the other is task_resume. */
+int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client);
+
+/* Logs the error that stands on top of L and pops it. */
+void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client);
+
+/* The vm of a C function that lua_modules.h opened. */
+struct vm *vm_of(lua_State *L);
+
+/* Where the shipped Lua files are. */
+const char *vm_shipped_lua(void);

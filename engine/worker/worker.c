@@ -1,0 +1,252 @@
+#include "worker/worker.h"
+#include "base/check.h"
+#include "base/mem.h"
+#include "msg/msg.h"
+#include "script/lua_modules.h"
+#include "script/session.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    /* A turn's share of work before the loop polls again: what is left goes on in the next one. */
+    TURN_SESSIONS = 1024,
+    TURN_FLUSHES = 256,
+};
+
+struct worker {
+    struct worker_options options;
+    char name[16];
+    pthread_t thread;
+    bool running, draining, drained;
+    uv_loop_t loop;
+    struct wheel wheel;
+    struct mailbox box;
+    uv_prepare_t turn; /* before the loop polls */
+    uv_idle_t busy;    /* active while work is left, so that the poll does not block */
+    struct conns conns;
+    struct script_env env;
+    struct vm **vms;
+    struct pulse pulse;
+    struct worker_stats stats;
+};
+
+struct mailbox *worker_box(struct worker *w)
+{
+    return &w->box;
+}
+
+const struct worker_stats *worker_stats(const struct worker *w)
+{
+    return &w->stats;
+}
+
+struct pulse *worker_pulse(struct worker *w)
+{
+    return &w->pulse;
+}
+
+/* -- the turn -- */
+
+static void on_busy(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void post_to_main(struct worker *w, struct msg *msg, int type)
+{
+    msg->type = type;
+    mailbox_post(w->options.main_box, msg);
+}
+
+static void report_drained(struct worker *w)
+{
+    if (!w->draining || w->drained || counter_get(&w->stats.connections) > 0)
+        return;
+    w->drained = true;
+    post_to_main(w, xcalloc(1, sizeof(struct msg)), MSG_DRAINED);
+}
+
+static void on_turn(uv_prepare_t *prepare)
+{
+    struct worker *w = prepare->data;
+    bool left = script_env_turn(&w->env, TURN_SESSIONS);
+    left |= conns_flush(&w->conns, TURN_FLUSHES);
+    if (left)
+        CHECK(uv_idle_start(&w->busy, on_busy) == 0);
+    else
+        uv_idle_stop(&w->busy);
+}
+
+/* -- messages -- */
+
+static void on_gone(struct script_env *env, int server)
+{
+    struct worker *w = container_of(env, struct worker, env);
+    struct msg_closed *m = xmalloc(sizeof *m);
+    *m = (struct msg_closed){.server = server, .worker = (int)w->options.number};
+    post_to_main(w, &m->msg, MSG_CLOSED);
+    report_drained(w);
+}
+
+static void on_accepted(struct worker *w, struct msg_accepted *m)
+{
+    if (w->draining) {
+        close(m->fd);
+        on_gone(&w->env, m->server);
+    } else if (!session_open(w->vms[m->server], m)) {
+        on_gone(&w->env, m->server);
+    }
+    free(m);
+}
+
+static void on_command(struct worker *w, struct command *c)
+{
+    session_command(&w->env, c);
+    if (!c->reply_to) {
+        command_free(c);
+        return;
+    }
+    c->msg.type = MSG_OUTCOME;
+    mailbox_post(c->reply_to, &c->msg);
+}
+
+static void drain(struct worker *w)
+{
+    w->draining = true;
+    list_for_each(node, &w->env.all) session_drain(list_entry(node, struct session, in_all));
+    report_drained(w);
+}
+
+static void on_message(struct msg *msg, void *data)
+{
+    struct worker *w = data;
+    switch ((enum msg_type)msg->type) {
+    case MSG_ACCEPTED:
+        on_accepted(w, container_of(msg, struct msg_accepted, msg));
+        break;
+    case MSG_COMMAND:
+        on_command(w, container_of(msg, struct command, msg));
+        break;
+    case MSG_OUTCOME:
+        lua_mesh_outcome(&w->env, container_of(msg, struct command, msg));
+        break;
+    case MSG_PUSH_ANSWER:
+        lua_queue_answer(&w->env, container_of(msg, struct push_answer, msg));
+        break;
+    case MSG_DRAIN:
+        drain(w);
+        free(msg);
+        break;
+    case MSG_STOP:
+        uv_stop(&w->loop);
+        free(msg);
+        break;
+    default:
+        CHECK(!"a message for somebody else");
+    }
+}
+
+/* -- life -- */
+
+static void init_env(struct worker *w)
+{
+    w->env = (struct script_env){
+        .node = w->options.node,
+        .worker = w->options.number,
+        .loop = &w->loop,
+        .wheel = &w->wheel,
+        .conns = &w->conns,
+        .channels = channels_new(),
+        .box = &w->box,
+        .api_box = w->options.api_box,
+        .gates = w->options.gates,
+        .pulse = &w->pulse,
+        .stats = &w->stats,
+        .full_error = w->options.config->queue.full_error,
+        .on_gone = on_gone,
+    };
+    list_init(&w->env.ready);
+    list_init(&w->env.all);
+}
+
+struct worker *worker_new(const struct worker_options *options)
+{
+    struct worker *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
+    CHECK(w);
+    *w = (struct worker){.options = *options};
+    snprintf(w->name, sizeof w->name, "worker %u", options->number);
+    w->pulse.name = w->name;
+    CHECK(uv_loop_init(&w->loop) == 0);
+    wheel_init(&w->wheel, &w->loop);
+    mailbox_open(&w->box, &w->loop, on_message, w);
+    CHECK(uv_prepare_init(&w->loop, &w->turn) == 0);
+    CHECK(uv_idle_init(&w->loop, &w->busy) == 0);
+    w->turn.data = w;
+    CHECK(uv_prepare_start(&w->turn, on_turn) == 0);
+    conns_init(&w->conns, &w->loop, &w->wheel);
+    init_env(w);
+    w->vms = xcalloc(options->config->server_count + 1, sizeof(struct vm *));
+    return w;
+}
+
+int worker_load(struct worker *w, struct mesh *mesh, bool init, char *error, size_t error_size)
+{
+    const struct config *config = w->options.config;
+    w->env.mesh = mesh;
+    for (size_t i = 0; i < config->server_count; i++) {
+        w->vms[i] = vm_new(&w->env, &config->servers[i], (int)i, error, error_size);
+        if (!w->vms[i] || (init && vm_init(w->vms[i], error, error_size) != 0))
+            return -1;
+    }
+    return 0;
+}
+
+static void *run(void *data)
+{
+    struct worker *w = data;
+    CHECK(uv_run(&w->loop, UV_RUN_DEFAULT) >= 0);
+    return NULL;
+}
+
+void worker_run(struct worker *w, uint32_t not_before)
+{
+    w->env.sessions = slots_new(not_before);
+    w->running = true;
+    CHECK(pthread_create(&w->thread, NULL, run, w) == 0);
+}
+
+void worker_join(struct worker *w)
+{
+    if (w->running)
+        CHECK(pthread_join(w->thread, NULL) == 0);
+    w->running = false;
+}
+
+static void close_handles(struct worker *w)
+{
+    mailbox_close(&w->box);
+    wheel_fini(&w->wheel);
+    uv_close((uv_handle_t *)&w->turn, NULL);
+    uv_close((uv_handle_t *)&w->busy, NULL);
+    CHECK(uv_run(&w->loop, UV_RUN_DEFAULT) == 0);
+    CHECK(uv_loop_close(&w->loop) == 0);
+}
+
+void worker_free(struct worker *w)
+{
+    mailbox_drain(&w->box);
+    /* What a drain that ran out of time has left. */
+    list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));
+    close_handles(w);
+    for (size_t i = 0; i < w->options.config->server_count; i++)
+        if (w->vms[i])
+            vm_free(w->vms[i]);
+    script_env_fini(&w->env);
+    channels_free(w->env.channels);
+    if (w->env.sessions)
+        slots_free(w->env.sessions);
+    free(w->vms);
+    free(w);
+}

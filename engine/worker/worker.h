@@ -1,0 +1,40 @@
+/* One worker put together: a thread with a loop, its connections, and a VM for each server block;
+ * what each message does. */
+#pragma once
+
+#include "config/config.h"
+#include "loop/mailbox.h"
+#include "loop/watchdog.h"
+#include "mesh/mesh.h"
+#include "queue/gate.h"
+#include "script/env.h"
+
+struct worker;
+
+struct worker_options {
+    const struct config *config; /* outlives the worker, as do the others */
+    unsigned node, number;
+    struct gates *gates;
+    struct mailbox *api_box, *main_box;
+};
+
+/* Makes the loop and the mailbox; nothing runs. Main thread, as all functions here. */
+struct worker *worker_new(const struct worker_options *options);
+struct mailbox *worker_box(struct worker *worker);
+
+/* Makes a VM for each server, loads its script and, with `init`, runs its init(). 0, or -1 with a
+ * line in `error`. */
+int worker_load(struct worker *worker, struct mesh *mesh, bool init, char *error,
+                size_t error_size);
+
+/* Starts the thread. `not_before`: see slots.h. */
+void worker_run(struct worker *worker, uint32_t not_before);
+
+/* Waits for the thread, which ends on MSG_STOP. On MSG_DRAIN it closes all its connections, those
+ * that still arrive too, and posts MSG_DRAINED to the main thread once none is left. */
+void worker_join(struct worker *worker);
+void worker_free(struct worker *worker);
+
+/* Any thread. */
+const struct worker_stats *worker_stats(const struct worker *worker);
+struct pulse *worker_pulse(struct worker *worker);

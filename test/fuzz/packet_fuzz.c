@@ -1,0 +1,181 @@
+/* The packet loop: bytes of a client through read buffer, protocol_input, protocol_decode and
+ * on_message of a script that does everything right and wrong a script can do (packet.lua). The
+ * input is cut into pieces by its own bytes. Whatever happened, nothing is left when the client has
+ * gone, and each on_connect had its on_close. */
+#include "base/check.h"
+#include "base/log.h"
+#include "mesh/mesh_local.h"
+#include "queue/gate.h"
+#include "script/lua_modules.h"
+#include "script/session.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *__lsan_default_suppressions(void);
+
+/* The state lives to the end of the process, and LuaJIT tags pointers so that they do not look like
+ * any. */
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libluajit";
+}
+
+static struct {
+    uv_loop_t loop;
+    struct wheel wheel;
+    struct conns conns;
+    struct mailbox box, api_box;
+    struct mailbox *boxes[1];
+    struct worker_stats stats;
+    struct pulse pulse;
+    struct script_env env;
+    struct config_server server;
+    struct vm *vm;
+} w;
+
+static void on_message(struct msg *msg, void *data)
+{
+    (void)data;
+    if (msg->type == MSG_PUSH_ANSWER)
+        lua_queue_answer(&w.env, container_of(msg, struct push_answer, msg));
+    else if (msg->type == MSG_OUTCOME)
+        lua_mesh_outcome(&w.env, container_of(msg, struct command, msg));
+    else
+        CHECK(!"a message that a single worker does not get");
+}
+
+/* A queue whose consumer takes all there is whenever it is looked at. */
+static void on_entry(struct msg *msg, void *data)
+{
+    (void)data;
+    if (msg->type != MSG_ENTRY) {
+        free(msg);
+        return;
+    }
+    struct entry *entry = container_of(msg, struct entry, msg);
+    if (entry->waiting) {
+        entry->answer->granted = entry->len % 2;
+        if (entry->answer->granted)
+            entry->answer->depth = gate_pass(entry->gate);
+        else
+            gate_give_up(entry->gate);
+        entry->answer->msg.type = MSG_PUSH_ANSWER;
+        mailbox_post(entry->reply_to, &entry->answer->msg);
+    } else {
+        gate_leave(entry->gate);
+    }
+    free(entry);
+}
+
+static void on_gone(struct script_env *env, int server)
+{
+    (void)env;
+    (void)server;
+}
+
+static void start(void)
+{
+    char error[512];
+    CHECK(log_start(&(struct log_options){.filename = "/dev/null", .level = LOG_LEVEL_ERROR}) == 0);
+    CHECK(uv_loop_init(&w.loop) == 0);
+    wheel_init(&w.wheel, &w.loop);
+    conns_init(&w.conns, &w.loop, &w.wheel);
+    mailbox_open(&w.box, &w.loop, on_message, NULL);
+    mailbox_open(&w.api_box, &w.loop, on_entry, NULL);
+    w.boxes[0] = &w.box;
+    w.env = (struct script_env){.node = 1,
+                                .loop = &w.loop,
+                                .wheel = &w.wheel,
+                                .conns = &w.conns,
+                                .channels = channels_new(),
+                                .sessions = slots_new(0),
+                                .box = &w.box,
+                                .api_box = &w.api_box,
+                                .mesh = mesh_local_new(1, w.boxes, 1),
+                                .gates = gates_new(10, 10),
+                                .pulse = &w.pulse,
+                                .stats = &w.stats,
+                                .on_gone = on_gone};
+    list_init(&w.env.all);
+    list_init(&w.env.ready);
+    w.server = (struct config_server){.entry = (char *)PACKET_SCRIPT,
+                                      .max_message_size = 1000,
+                                      .max_backlog = 100000,
+                                      .read_ahead = 100,
+                                      .max_context = 1000,
+                                      .max_subscriptions = 10,
+                                      .max_channel_length = 50,
+                                      .shared_encode = true};
+    w.vm = vm_new(&w.env, &w.server, 0, error, sizeof error);
+    if (!w.vm || vm_init(w.vm, error, sizeof error) != 0)
+        check_failed(__FILE__, __LINE__, error);
+}
+
+static void turn(void)
+{
+    do {
+        uv_run(&w.loop, UV_RUN_NOWAIT);
+    } while (script_env_turn(&w.env, 100) | conns_flush(&w.conns, 100));
+}
+
+static void let_go(void)
+{
+    struct buf packed = {0};
+    strings_add(&packed, "go", 2);
+    strings_add(&packed, "1", 1);
+    struct blob *pairs = blob_new(packed.data, packed.len);
+    list_for_each(node, &w.env.all)
+        session_set_context(list_entry(node, struct session, in_all), pairs);
+    blob_unref(pairs);
+    buf_free(&packed);
+}
+
+static void feed(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        size_t piece = 1 + data[0] % 40;
+        piece = piece < size ? piece : size;
+        if (send(fd, data, piece, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+            break;
+        turn();
+        data += piece;
+        size -= piece;
+    }
+}
+
+static long global(const char *name)
+{
+    lua_getglobal(w.vm->L, name);
+    long value = (long)lua_tointeger(w.vm->L, -1);
+    lua_pop(w.vm->L, 1);
+    return value;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!w.vm)
+        start();
+    int pair[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    struct msg_accepted accepted = {.fd = pair[0], .peer.ss_family = AF_INET};
+    CHECK(session_open(w.vm, &accepted));
+    feed(pair[1], data, size);
+    if (size % 2)
+        let_go();
+    turn();
+    shutdown(pair[1], SHUT_WR);
+    turn();
+    let_go();
+    close(pair[1]);
+    for (int i = 0; i < 100 && !list_empty(&w.env.all); i++)
+        turn();
+    CHECK(list_empty(&w.env.all));
+    CHECK(counter_get(&w.stats.connections) == 0 && counter_get(&w.stats.contexts) == 0);
+    CHECK(counter_get(&w.stats.subscriptions) == 0 && counter_get(&w.stats.tasks_suspended) == 0);
+    CHECK(slots_count(w.env.sessions) == 0 && list_empty(&w.conns.all));
+    CHECK(global("opened") == global("closed"));
+    return 0;
+}
