@@ -1,6 +1,6 @@
-/* The API thread: one libuv loop with libwebsockets on it, for the center API, the engine API and its
- * consumers; it owns the queues. Commands go out through the mesh and their outcomes come back through
- * the mailbox, so nothing here waits for a worker. */
+/* The API thread: one libuv loop with libwebsockets on it, for the center API, the engine API and
+ * its consumers; it owns the queues. Commands go out through the mesh and their outcomes come back
+ * through the mailbox, so nothing here waits for a worker. */
 #pragma once
 
 #include "base/buf.h"
@@ -14,7 +14,7 @@ struct api;
 struct api_options {
     const struct config *config; /* outlives the api, as do the others */
     struct gates *gates;
-    struct mailbox *main_box;                      /* gets MSG_DRAINED */
+    struct mailbox *main_box;                     /* gets MSG_DRAINED */
     void (*metrics)(struct buf *out, void *data); /* the engine's part of /metrics; any thread */
     void *metrics_data;
 };
@@ -25,15 +25,16 @@ struct api *api_new(const struct api_options *options);
 /* Where entries, outcomes, MSG_DRAIN and MSG_STOP go. Any thread, until api_free. */
 struct mailbox *api_box(struct api *api);
 
-/* Binds both ports, the center's first. Returns 0, or a negative errno with a line in `error` that names
- * the listener. Before api_run. */
+/* Binds both ports, the center's first. Returns 0, or a negative errno with a line in `error` that
+ * names the listener. Before api_run. */
 int api_listen(struct api *api, char *error, size_t error_size) __attribute__((warn_unused_result));
 
 /* Starts the thread. */
 void api_run(struct api *api, struct mesh *mesh);
 
-/* Waits for the thread, which ends on MSG_STOP. On MSG_DRAIN it takes no new connection, hurries what
- * waits, goes on handing entries to consumers until the queues are empty and written or stopTimeout is
- * over, then posts MSG_DRAINED to the main thread. Whoever posts to the box has ended by now. */
+/* Waits for the thread, which ends on MSG_STOP. On MSG_DRAIN it takes no new connection, hurries
+ * what waits, goes on handing entries to consumers until the queues are empty and written or
+ * stopTimeout is over, then posts MSG_DRAINED to the main thread. Whoever posts to the box has
+ * ended by now. */
 void api_join(struct api *api);
 void api_free(struct api *api);

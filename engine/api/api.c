@@ -1,0 +1,355 @@
+/* One libwebsockets context with one vhost and one protocol serves both ports; a connection knows
+ * its listener (its opaque pointer). The sockets that listen are ours (listener.h).
+ *
+ * Draining has two steps, so that it does not matter in which order the engine's parts are told:
+ * after MSG_DRAIN nothing new is accepted and what is there goes on, MSG_DRAINED tells that the
+ * queues are empty or the time is over; only MSG_STOP closes the consumers, once what came in
+ * between has been handed over as well. */
+#include "api/api.h"
+#include "api/api_private.h"
+#include "api/consumer.h"
+#include "api/http.h"
+#include "api/socket.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CLOSING_MS = 1000,     /* for close frames and their answers */
+    KEEP_ALIVE_S = 75,     /* clients ask for the nodes every 61 to 70 s */
+    READ_CHUNK = 16 << 10, /* bytes of a connection's own receive buffer */
+    SERVICE_BUFFER = 64 << 10,
+    WRITE_CHUNK = 8 << 20, /* a frame goes to the kernel in one piece */
+    HEAD_MAX = 16 << 10,
+    A_DAY_S = 24 * 60 * 60,
+};
+
+/* ---- libwebsockets ---- */
+
+static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                  size_t len)
+{
+    struct api *api = lws_context_user(lws_get_context(wsi));
+    struct consumer **consumer = user;
+    switch ((int)reason) {
+    case LWS_CALLBACK_WSI_CREATE:
+        api->sockets++;
+        break;
+    case LWS_CALLBACK_WSI_DESTROY:
+        api->sockets--;
+        break;
+    case LWS_CALLBACK_HTTP:
+        return http_on_request(api, wsi, in);
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return http_on_upgrade(api, wsi, in);
+    case LWS_CALLBACK_ADD_HEADERS:
+        http_on_upgraded(api, wsi, in);
+        break;
+    case LWS_CALLBACK_ESTABLISHED:
+        return consumer_open(api, wsi, consumer);
+    case LWS_CALLBACK_RECEIVE:
+        return consumer_on_receive(*consumer, in, len);
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+        return consumer_on_writable(*consumer);
+    case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        consumer_on_peer_close(*consumer);
+        break;
+    case LWS_CALLBACK_CLOSED:
+        consumer_free(*consumer);
+        *consumer = NULL;
+        break;
+    }
+    return 0;
+}
+
+/* No pings and no hang-ups of its own: some clients answer pings only while they wait for a reply.
+ */
+static const lws_retry_bo_t no_idle_policy;
+
+static void on_lws_log(int level, const char *line)
+{
+    (void)level;
+    log_debug("lws", "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+static uint32_t read_timeout(const struct config *config)
+{
+    uint32_t a = config->center_api.read_timeout, b = config->engine_api.read_timeout;
+    if (a == 0 || b == 0)
+        return A_DAY_S;
+    return a > b ? a : b;
+}
+
+static void open_lws(struct api *api)
+{
+    void *loops[] = {&api->loop};
+    struct lws_context_creation_info info = {
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+                   LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME |
+                   LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES,
+        .foreign_loops = loops,
+        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
+        .protocols = api->protocols,
+        .vhost_name = "api",
+        .user = api,
+        .pt_serv_buf_size = SERVICE_BUFFER,
+        .max_http_header_data = HEAD_MAX,
+        .timeout_secs = read_timeout(api->options.config),
+        .timeout_secs_ah_idle = read_timeout(api->options.config),
+        .keepalive_timeout = KEEP_ALIVE_S,
+        .retry_and_idle_policy = &no_idle_policy,
+        .pcontext = &api->lws,
+    };
+    api->protocols[0] = (struct lws_protocols){
+        .name = api->protocol_name,
+        .callback = on_lws,
+        .per_session_data_size = sizeof(struct consumer *),
+        .rx_buffer_size = READ_CHUNK,
+        .tx_packet_size = WRITE_CHUNK,
+    };
+    strcpy(api->protocol_name, "v1");
+    lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
+    api->lws = lws_create_context(&info);
+    CHECK(api->lws != NULL);
+    api->vhost = lws_create_vhost(api->lws, &info);
+    CHECK(api->vhost != NULL);
+}
+
+/* ---- listening ---- */
+
+static void on_accept(struct listener *listener, int fd)
+{
+    struct api *api = listener->data;
+    if (api->sockets >= API_SOCKETS_MAX) {
+        log_warn("api", "refused a connection: %d are open", API_SOCKETS_MAX);
+        close(fd);
+        return;
+    }
+    lws_adopt_desc_t adopt = {.vh = api->vhost,
+                              .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
+                              .fd.sockfd = fd,
+                              .opaque = listener};
+    lws_adopt_descriptor_vhost_via_info(&adopt);
+}
+
+static const char *remedy(int error)
+{
+    switch (error) {
+    case UV_EADDRINUSE:
+        return "stop what listens there (ss -ltnp) or choose another port";
+    case UV_EADDRNOTAVAIL:
+        return "choose an address of this machine, or 0.0.0.0 for all";
+    case UV_EACCES:
+        return "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE";
+    default:
+        return "choose another address or port";
+    }
+}
+
+static int open_listener(struct api *api, struct listener *listener, const char *key,
+                         const char *role, const struct config_listener *where, char *error,
+                         size_t error_size)
+{
+    listener->on_accept = on_accept;
+    listener->data = api;
+    int status = listener_open(listener, &api->loop, where->bind, where->port);
+    if (status)
+        snprintf(error, error_size, "%s %s:%d: %s: %s", key, where->bind, where->port,
+                 uv_strerror(status), remedy(status));
+    else
+        log_info("api", "%s listening on %s:%d", role, where->bind,
+                 socket_port(&listener->address));
+    return status;
+}
+
+int api_listen(struct api *api, char *error, size_t error_size)
+{
+    const struct config *config = api->options.config;
+    int status = open_listener(api, &api->center, "center.apiServer", "center api",
+                               &config->center_api.listen, error, error_size);
+    if (status)
+        return status;
+    return open_listener(api, &api->engine, "engine.apiServer", "engine api",
+                         &config->engine_api.listen, error, error_size);
+}
+
+/* ---- the end ---- */
+
+static void on_drain_tick(struct timeout *timeout);
+
+static void tick_later(struct api *api)
+{
+    wheel_set(&api->wheel, &api->drain_tick, WHEEL_TICK_MS, on_drain_tick);
+}
+
+static bool time_is_over(const struct api *api)
+{
+    return uv_now(&api->loop) >= api->drain_due_ms;
+}
+
+static bool all_is_done(const struct api *api)
+{
+    return time_is_over(api) || (queue_depth(api->queue) == 0 && consumers_idle(api));
+}
+
+static void begin_closing(struct api *api)
+{
+    api->state = API_CLOSING;
+    api->drain_due_ms = uv_now(&api->loop) + CLOSING_MS;
+    consumers_close(api);
+}
+
+static void tell_main(struct api *api)
+{
+    struct msg *msg = xcalloc(1, sizeof *msg);
+    msg->type = MSG_DRAINED;
+    api->state = API_DRAINED;
+    mailbox_post(api->options.main_box, msg);
+}
+
+static void on_drain_tick(struct timeout *timeout)
+{
+    struct api *api = container_of(timeout, struct api, drain_tick);
+    if (api->state == API_CLOSING) {
+        if (list_empty(&api->connections) || time_is_over(api))
+            uv_stop(&api->loop);
+        else
+            tick_later(api);
+        return;
+    }
+    if (api->state == API_DRAINING && all_is_done(api))
+        tell_main(api);
+    if (api->stop_asked && all_is_done(api))
+        begin_closing(api);
+    tick_later(api);
+}
+
+static void stop_listening(struct api *api)
+{
+    listener_close(&api->center);
+    listener_close(&api->engine);
+}
+
+static void drain(struct api *api)
+{
+    if (api->state != API_RUNNING)
+        return;
+    uint64_t ms = (uint64_t)api->options.config->stop_timeout * 1000;
+    api->state = API_DRAINING;
+    api->drain_due_ms = uv_now(&api->loop) + ms;
+    stop_listening(api);
+    queue_hurry(api->queue, clock_ms() + ms);
+    tick_later(api);
+}
+
+static void stop(struct api *api)
+{
+    stop_listening(api);
+    api->stop_asked = true;
+    if (api->state == API_RUNNING)
+        begin_closing(api);
+    tick_later(api);
+}
+
+/* ---- the thread ---- */
+
+static void on_msg(struct msg *msg, void *data)
+{
+    struct api *api = data;
+    switch (msg->type) {
+    case MSG_ENTRY:
+        queue_accept(api->queue, container_of(msg, struct entry, msg));
+        break;
+    case MSG_OUTCOME:
+        consumers_on_outcome(api, container_of(msg, struct command, msg));
+        break;
+    case MSG_RESIZED: {
+        struct msg_resized *resized = container_of(msg, struct msg_resized, msg);
+        queue_resized(api->queue, resized->gate);
+        free(resized);
+        break;
+    }
+    case MSG_DRAIN:
+        drain(api);
+        free(msg);
+        break;
+    case MSG_STOP:
+        stop(api);
+        free(msg);
+        break;
+    default:
+        CHECK(!"a message for the api");
+    }
+}
+
+struct api *api_new(const struct api_options *options)
+{
+    struct api *api = xcalloc(1, sizeof *api);
+    api->options = *options;
+    api->answer_ms = API_ANSWER_MS;
+    list_init(&api->connections);
+    list_init(&api->drain_tick.link);
+    CHECK(uv_loop_init(&api->loop) == 0);
+    wheel_init(&api->wheel, &api->loop);
+    mailbox_open(&api->box, &api->loop, on_msg, api);
+    struct queue_options queue = {.full_timeout_ms =
+                                      (uint64_t)options->config->queue.full_timeout * 1000,
+                                  .affinity_any = options->config->queue.affinity_any};
+    api->queue = queue_new(&api->loop, options->gates, &queue);
+    api->ids = slots_new(0);
+    open_lws(api);
+    return api;
+}
+
+struct mailbox *api_box(struct api *api)
+{
+    return &api->box;
+}
+
+/* Nobody posts any more. libwebsockets closes its handles in the loop and is freed by the second
+ * call. */
+static void tear_down(struct api *api)
+{
+    stop_listening(api);
+    lws_context_destroy(api->lws);
+    mailbox_close(&api->box);
+    uint32_t lost = queue_free(api->queue);
+    if (lost > 0)
+        log_warn("api", "%u entries were never handed to a consumer", lost);
+    wheel_fini(&api->wheel);
+    uv_run(&api->loop, UV_RUN_DEFAULT);
+    if (api->lws)
+        lws_context_destroy(api->lws);
+    slots_free(api->ids);
+    CHECK(uv_loop_close(&api->loop) == 0);
+    api->torn_down = true;
+}
+
+static void run(void *data)
+{
+    struct api *api = data;
+    uv_run(&api->loop, UV_RUN_DEFAULT);
+    tear_down(api);
+}
+
+void api_run(struct api *api, struct mesh *mesh)
+{
+    api->mesh = mesh;
+    CHECK(uv_thread_create(&api->thread, run, api) == 0);
+}
+
+void api_join(struct api *api)
+{
+    CHECK(uv_thread_join(&api->thread) == 0);
+}
+
+void api_free(struct api *api)
+{
+    if (!api->torn_down)
+        tear_down(api);
+    free(api);
+}

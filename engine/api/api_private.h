@@ -1,0 +1,45 @@
+/* What the files of the API share; everything here belongs to its thread once that runs. */
+#pragma once
+
+#include "api/api.h"
+#include "api/listener.h"
+#include "base/slots.h"
+#include "loop/wheel.h"
+#include "queue/topic.h"
+#include <libwebsockets.h>
+
+enum {
+    API_SOCKETS_MAX = 4096, /* open at once, on both ports */
+    API_ANSWER_MS = 3000,   /* until a command without an outcome is answered with an error */
+};
+
+enum api_state {
+    API_RUNNING,
+    API_DRAINING, /* no new connections; until all is handed over, or drain_due_ms */
+    API_DRAINED,  /* the main thread knows; still the same */
+    API_CLOSING,  /* close frames are on their way; until drain_due_ms */
+};
+
+struct api {
+    struct api_options options;
+    struct mesh *mesh;
+    uv_loop_t loop;
+    uv_thread_t thread;
+    bool torn_down, stop_asked;
+    struct mailbox box;
+    struct wheel wheel;
+    struct queue *queue;
+    struct lws_context *lws;
+    struct lws_vhost *vhost;
+    struct lws_protocols protocols[2]; /* one, and the end of the list */
+    char protocol_name[64];            /* as the last client called it (http.c) */
+    struct listener center, engine;
+    uint32_t sockets;   /* all, plain HTTP included */
+    uint64_t answer_ms; /* API_ANSWER_MS, but for tests */
+    enum api_state state;
+    uint64_t drain_due_ms;
+    struct timeout drain_tick;
+    struct list connections; /* WebSocket: struct consumer */
+    struct slots *ids;       /* of the same, for outcomes */
+    uint64_t in_flight;      /* commands posted and not come back */
+};

@@ -1,0 +1,533 @@
+#include "api/consumer.h"
+#include "api/pending.h"
+#include "api/request.h"
+#include "api/socket.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "msg/client_id.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* What the events of one topic look like to this connection. */
+struct subscription {
+    struct gate *gate;
+    struct buf head, middle;
+};
+
+struct consumer {
+    struct api *api;
+    struct lws *wsi;
+    struct list link;
+    uint64_t id; /* in api->ids */
+    enum envelope_spelling spelling;
+    struct buf frame;    /* a message whose end has not come */
+    struct buf out;      /* one frame on its way, after LWS_PRE bytes */
+    struct pending owed; /* replies */
+    struct queue_consumer *queue;
+    struct subscription *subscriptions;
+    size_t subscription_count;
+    bool ready;  /* the queue has something */
+    bool asked;  /* for the writable callback */
+    bool paused; /* not read */
+    bool silent; /* nothing may be sent any more */
+    struct timeout answers, stall;
+    uint64_t acked; /* bytes that the peer had taken when `stall` was set */
+};
+
+/* ---- when to write ---- */
+
+static int fd_of(const struct consumer *c)
+{
+    return lws_get_socket_fd(c->wsi);
+}
+
+static void on_stall(struct timeout *timeout);
+
+static void watch(struct consumer *c)
+{
+    const struct config *config = c->api->options.config;
+    uint64_t seconds = c->ready ? config->queue.stall_timeout : config->engine_api.write_timeout;
+    c->acked = socket_acked(fd_of(c));
+    if (seconds > 0)
+        wheel_set(&c->api->wheel, &c->stall, seconds * 1000, on_stall);
+}
+
+static void want_write(struct consumer *c)
+{
+    if (c->asked || c->silent)
+        return;
+    c->asked = true;
+    lws_callback_on_writable(c->wsi);
+    watch(c);
+}
+
+static void on_ready(void *data)
+{
+    struct consumer *c = data;
+    bool first = !c->ready;
+    c->ready = true;
+    if (first && c->asked)
+        watch(c);
+    want_write(c);
+}
+
+/* What the queue has not handed over goes to the others. */
+static void stop_consuming(struct consumer *c)
+{
+    for (size_t i = 0; i < c->subscription_count; i++) {
+        buf_free(&c->subscriptions[i].head);
+        buf_free(&c->subscriptions[i].middle);
+    }
+    free(c->subscriptions);
+    c->subscriptions = NULL;
+    c->subscription_count = 0;
+    c->ready = false;
+}
+
+static void fall_silent(struct consumer *c)
+{
+    c->silent = true;
+    wheel_clear(&c->api->wheel, &c->stall);
+    wheel_clear(&c->api->wheel, &c->answers);
+    stop_consuming(c);
+    if (c->queue)
+        queue_consumer_free(c->queue);
+    c->queue = NULL;
+}
+
+enum { PEER_NAME = SOCKET_HOST + 16 };
+
+static void peer_name(const struct consumer *c, char text[PEER_NAME])
+{
+    struct sockaddr_storage address = socket_peer(fd_of(c));
+    char host[SOCKET_HOST];
+    socket_host(&address, host);
+    snprintf(text, PEER_NAME, "%s port %d", host, socket_port(&address));
+}
+
+/* Slow is not dead: as long as the peer takes bytes it has another round. */
+static void on_stall(struct timeout *timeout)
+{
+    struct consumer *c = container_of(timeout, struct consumer, stall);
+    char peer[PEER_NAME];
+    if (socket_acked(fd_of(c)) != c->acked) {
+        watch(c);
+        return;
+    }
+    peer_name(c, peer);
+    log_warn("api", "consumer %s takes nothing: dropped", peer);
+    fall_silent(c);
+    /* With a reset, not a farewell: the kernel would keep offering what is in its buffer. */
+    socket_abort(fd_of(c));
+    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+}
+
+/* ---- replies ---- */
+
+static void pause_or_resume(struct consumer *c)
+{
+    const struct pending *owed = &c->owed;
+    bool full = owed->count >= CONSUMER_PENDING_MAX || owed->size >= CONSUMER_PENDING_BYTES;
+    bool half = owed->count <= CONSUMER_PENDING_MAX / 2 && owed->size <= CONSUMER_PENDING_BYTES / 2;
+    if (c->paused ? !half : !full)
+        return;
+    c->paused = !c->paused;
+    lws_rx_flow_control(c->wsi, c->paused ? 0 : 1);
+}
+
+static void on_answers_due(struct timeout *timeout);
+
+static void watch_answers(struct consumer *c, uint64_t ms)
+{
+    if (!timeout_is_set(&c->answers))
+        wheel_set(&c->api->wheel, &c->answers, ms, on_answers_due);
+}
+
+static void give_up(struct reply *reply)
+{
+    if (reply->kind == PENDING_PUBLISHED)
+        reply->failed += reply->outstanding;
+    else
+        reply_fail(reply, reply->code, "the worker does not answer");
+    reply->outstanding = 0;
+}
+
+/* Replies are due in the order in which they were added. */
+static void on_answers_due(struct timeout *timeout)
+{
+    struct consumer *c = container_of(timeout, struct consumer, answers);
+    uint64_t now = uv_now(&c->api->loop);
+    struct reply *reply;
+    for (uint64_t n = c->owed.first; (reply = pending_find(&c->owed, n)); n++) {
+        if (reply->outstanding == 0)
+            continue;
+        if (reply->due_ms > now) {
+            watch_answers(c, reply->due_ms - now);
+            break;
+        }
+        give_up(reply);
+    }
+    want_write(c);
+}
+
+static void settle(struct reply *reply, const struct command *command)
+{
+    reply->outstanding--;
+    reply->delivered += command->delivered;
+    reply->failed += command->failed;
+    if (reply->kind == PENDING_PUBLISHED || command->status == COMMAND_DONE)
+        return;
+    bool unknown = command->status == COMMAND_NO_CLIENT || !command->why;
+    reply_fail(reply, reply->code, unknown ? "no such client" : command->why);
+}
+
+void consumers_on_outcome(struct api *api, struct command *command)
+{
+    api->in_flight--;
+    struct consumer *c = slots_get(api->ids, command->tag);
+    struct reply *reply = c ? pending_find(&c->owed, command->since) : NULL;
+    if (reply && reply->outstanding > 0) {
+        settle(reply, command);
+        if (reply->outstanding == 0 && reply == pending_front(&c->owed))
+            want_write(c);
+    }
+    command_free(command);
+}
+
+/* ---- requests ---- */
+
+static struct reply *owe(struct consumer *c, struct request *request, size_t size, uint64_t *number)
+{
+    struct reply *reply = pending_add(&c->owed, size, number);
+    reply->spelling = request->spelling;
+    reply->id = request->id;
+    request->id = NULL;
+    return reply;
+}
+
+/* How many outcomes will come; -1 when no worker can own the client. */
+static int post(struct consumer *c, struct command *command)
+{
+    struct mesh *mesh = c->api->mesh;
+    if (command->kind == COMMAND_PUBLISH) {
+        int posted = mesh_publish(mesh, -1, command);
+        command_free(command);
+        return posted;
+    }
+    if (command->client != 0 && mesh_submit(mesh, command) == 0)
+        return 1;
+    command_free(command);
+    return -1;
+}
+
+static void do_command(struct consumer *c, struct request *request, size_t size)
+{
+    struct command *command = request->command;
+    request->command = NULL;
+    enum command_kind kind = command->kind;
+    struct reply *reply = owe(c, request, size, &command->since);
+    command->tag = c->id;
+    command->reply_to = &c->api->box;
+    reply->kind = kind == COMMAND_PUBLISH ? PENDING_PUBLISHED : PENDING_SUCCESS;
+    reply->code = kind == COMMAND_SEND ? ENVELOPE_NOT_DELIVERED : ENVELOPE_CALL_FAILED;
+    reply->due_ms = uv_now(&c->api->loop) + c->api->answer_ms;
+    int posted = post(c, command);
+    if (posted < 0) {
+        reply_fail(reply, reply->code, "no such client");
+        return;
+    }
+    reply->outstanding = (uint32_t)posted;
+    c->api->in_flight += reply->outstanding;
+    if (posted > 0)
+        watch_answers(c, c->api->answer_ms);
+}
+
+/* Fails the reply when one of the topics cannot be consumed: then none is. */
+static bool check_topics(struct consumer *c, const struct blob *topics, struct reply *reply)
+{
+    const char *name;
+    size_t len, at = 0;
+    while (strings_next(topics, &at, &name, &len)) {
+        if (queue_consumes(c->queue, name, len)) {
+            reply_fail(reply, ENVELOPE_CONSUMED, "a topic is consumed already");
+            return false;
+        }
+        if (!gates_get(c->api->options.gates, name, len)) {
+            reply_fail(reply, ENVELOPE_NO_CONSUME, "too many topics: see queue.maxTopics");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void subscribe(struct consumer *c, const struct request *request, const char *name,
+                      size_t len)
+{
+    size_t n = c->subscription_count;
+    c->subscriptions = xrealloc(c->subscriptions, (n + 1) * sizeof *c->subscriptions);
+    struct subscription *s = &c->subscriptions[n];
+    *s = (struct subscription){.gate = gates_get(c->api->options.gates, name, len)};
+    envelope_event(&s->head, &s->middle, request->spelling, request->event, mesh_node(c->api->mesh),
+                   name, len);
+    c->subscription_count++;
+}
+
+static void do_consume(struct consumer *c, struct request *request, struct reply *reply)
+{
+    if (!c->queue)
+        c->queue = queue_consumer_new(c->api->queue, on_ready, c);
+    if (!check_topics(c, request->topics, reply))
+        return;
+    const char *name;
+    size_t len, at = 0;
+    char peer[PEER_NAME];
+    peer_name(c, peer);
+    while (strings_next(request->topics, &at, &name, &len)) {
+        /* A topic may be named twice in one request. */
+        if (queue_consume(c->queue, name, len) != 0)
+            continue;
+        subscribe(c, request, name, len);
+        log_info("api", "consumer %s takes %.*s", peer, (int)len, name);
+    }
+}
+
+static void do_unconsume(struct consumer *c, struct reply *reply)
+{
+    if (!c->queue || queue_unconsume(c->queue) == 0)
+        reply_fail(reply, ENVELOPE_NOT_CONSUMED, "nothing is consumed");
+    stop_consuming(c);
+}
+
+static void do_request(struct consumer *c, struct request *request, size_t size)
+{
+    uint64_t number;
+    if (request->kind == REQUEST_COMMAND) {
+        do_command(c, request, size);
+        return;
+    }
+    struct reply *reply = owe(c, request, size, &number);
+    if (request->kind == REQUEST_BAD)
+        reply_fail(reply, request->code, request->why);
+    else if (request->kind == REQUEST_CONSUME)
+        do_consume(c, request, reply);
+    else if (request->kind == REQUEST_UNCONSUME)
+        do_unconsume(c, reply);
+    else
+        reply->kind = request->kind == REQUEST_PING ? PENDING_PONG : PENDING_SERVER_PONG;
+}
+
+static void on_message(struct consumer *c, const char *text, size_t len)
+{
+    struct request request;
+    if (lws_frame_is_binary(c->wsi))
+        request_refuse(&request, c->spelling, "a binary frame: requests are text");
+    else
+        request_parse(&request, text, len, c->spelling);
+    c->spelling = request.spelling;
+    do_request(c, &request, len);
+    request_fini(&request);
+    want_write(c);
+    pause_or_resume(c);
+}
+
+int consumer_on_receive(struct consumer *c, const void *data, size_t len)
+{
+    if (c->silent)
+        return 0;
+    bool whole = lws_is_final_fragment(c->wsi);
+    if (c->frame.len + len + lws_remaining_packet_payload(c->wsi) > CONSUMER_MESSAGE_MAX) {
+        static unsigned char why[] = "message too big";
+        lws_close_reason(c->wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, why, sizeof why - 1);
+        fall_silent(c);
+        return -1;
+    }
+    if (whole && c->frame.len == 0) {
+        on_message(c, data, len);
+        return 0;
+    }
+    buf_append(&c->frame, data, len);
+    if (whole) {
+        on_message(c, c->frame.data, c->frame.len);
+        buf_free(&c->frame);
+    }
+    return 0;
+}
+
+/* ---- writing ---- */
+
+static bool choked(const struct consumer *c)
+{
+    return lws_send_pipe_choked(c->wsi) != 0;
+}
+
+static void begin_frame(struct consumer *c)
+{
+    c->out.len = 0;
+    memset(buf_reserve(&c->out, LWS_PRE), 0, LWS_PRE);
+    c->out.len = LWS_PRE;
+}
+
+/* Returns the bytes of the frame, or -1: the connection is broken. */
+static int end_frame(struct consumer *c)
+{
+    size_t len = c->out.len - LWS_PRE;
+    int sent = lws_write(c->wsi, (unsigned char *)c->out.data + LWS_PRE, len, LWS_WRITE_TEXT);
+    return sent < 0 ? -1 : (int)len;
+}
+
+/* 0: there is none that could go out now. */
+static int write_reply(struct consumer *c)
+{
+    struct reply *reply = pending_front(&c->owed);
+    if (!reply || reply->outstanding > 0)
+        return 0;
+    begin_frame(c);
+    reply_write(reply, &c->out);
+    pending_drop_front(&c->owed);
+    return end_frame(c);
+}
+
+static const struct subscription *subscription_of(const struct consumer *c, const struct gate *gate)
+{
+    for (size_t i = 0; i < c->subscription_count; i++)
+        if (c->subscriptions[i].gate == gate)
+            return &c->subscriptions[i];
+    return NULL;
+}
+
+static int write_event(struct consumer *c)
+{
+    struct entry *entry = c->ready ? queue_take(c->queue) : NULL;
+    if (!entry) {
+        c->ready = false;
+        return 0;
+    }
+    const struct subscription *s = subscription_of(c, entry->gate);
+    CHECK(s != NULL);
+    char client[CLIENT_ID_TEXT];
+    int client_len = client_id_format(entry->client, client);
+    begin_frame(c);
+    buf_append(&c->out, s->head.data, s->head.len);
+    buf_append(&c->out, client, (size_t)client_len);
+    buf_append(&c->out, s->middle.data, s->middle.len);
+    buf_append(&c->out, entry->json, entry->len);
+    buf_append_str(&c->out, ENVELOPE_EVENT_TAIL);
+    free(entry);
+    return end_frame(c);
+}
+
+/* Replies first, then events, while the socket takes them; an entry is not taken before its turn to
+ * be written. Returns -1 when the connection is broken. */
+static int write_batch(struct consumer *c)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < CONSUMER_BATCH_MESSAGES && bytes < CONSUMER_BATCH_BYTES; i++) {
+        if (choked(c))
+            return 0;
+        int len = write_reply(c);
+        if (len == 0)
+            len = write_event(c);
+        if (len <= 0)
+            return len;
+        bytes += (size_t)len;
+    }
+    return 0;
+}
+
+static bool has_more(const struct consumer *c)
+{
+    const struct reply *reply = pending_front(&c->owed);
+    return c->ready || (reply && reply->outstanding == 0);
+}
+
+int consumer_on_writable(struct consumer *c)
+{
+    c->asked = false;
+    if (c->silent)
+        return 0;
+    wheel_clear(&c->api->wheel, &c->stall);
+    if (!has_more(c))
+        return 0;
+    socket_cork(fd_of(c), true);
+    int status = write_batch(c);
+    socket_cork(fd_of(c), false);
+    if (c->out.cap > CONSUMER_BATCH_BYTES)
+        buf_free(&c->out);
+    if (status < 0)
+        return -1;
+    pause_or_resume(c);
+    if (has_more(c))
+        want_write(c);
+    return 0;
+}
+
+/* ---- from open to closed ---- */
+
+int consumer_open(struct api *api, struct lws *wsi, struct consumer **out)
+{
+    struct consumer *c = xcalloc(1, sizeof *c);
+    c->id = slots_put(api->ids, c);
+    if (c->id == 0) {
+        free(c);
+        return -1;
+    }
+    c->api = api;
+    c->wsi = wsi;
+    list_push_back(&api->connections, &c->link);
+    socket_set_buffer(fd_of(c), CONSUMER_SOCKET_BUFFER);
+    *out = c;
+    return 0;
+}
+
+void consumer_on_peer_close(struct consumer *c)
+{
+    fall_silent(c);
+}
+
+void consumer_free(struct consumer *c)
+{
+    if (!c)
+        return;
+    fall_silent(c);
+    slots_remove(c->api->ids, c->id);
+    list_remove(&c->link);
+    pending_fini(&c->owed);
+    buf_free(&c->frame);
+    buf_free(&c->out);
+    free(c);
+}
+
+/* Not from the writable callback, by its return value: a debug build of libwebsockets, which
+ * Debian's is, closes twice there, and the second time without waiting for the close frame of the
+ * first. */
+void consumers_close(struct api *api)
+{
+    list_for_each(node, &api->connections)
+    {
+        struct consumer *c = list_entry(node, struct consumer, link);
+        if (c->silent)
+            continue;
+        fall_silent(c);
+        lws_close_reason(c->wsi, LWS_CLOSE_STATUS_GOINGAWAY, NULL, 0);
+        lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+    }
+}
+
+bool consumers_idle(const struct api *api)
+{
+    list_for_each(node, &api->connections)
+    {
+        const struct consumer *c = list_entry(node, struct consumer, link);
+        if (!c->silent && (c->ready || c->owed.count > 0 || lws_partial_buffered(c->wsi)))
+            return false;
+    }
+    return true;
+}
+
+uint32_t consumers_consuming(const struct api *api)
+{
+    uint32_t count = 0;
+    list_for_each(node, &api->connections) count +=
+        list_entry(node, struct consumer, link)->subscription_count > 0;
+    return count;
+}

@@ -1,0 +1,47 @@
+/* One WebSocket connection of the API: requests in, replies and events out.
+ *
+ * Replies go out once each and in the order of the requests, each when its outcome is known and
+ * those before it have gone; events keep the order of the queue; the two do not wait for each
+ * other. A command whose worker has not answered within API_ANSWER_MS is answered with its error
+ * (301, 401); a publish then counts every worker that has not answered as one that failed. Outcomes
+ * that come later are dropped.
+ *
+ * With CONSUMER_PENDING_MAX replies owed, or CONSUMER_PENDING_BYTES of requests unanswered, a
+ * connection is not read until half of them have gone. One whose socket takes nothing for
+ * queue.stallTimeout while events wait for it, or for the API's writeTimeout otherwise, is dropped.
+ */
+#pragma once
+
+#include "api/api_private.h"
+
+enum {
+    CONSUMER_MESSAGE_MAX = 4 << 20,
+    CONSUMER_PENDING_MAX = 1024,
+    CONSUMER_PENDING_BYTES = 8 << 20,
+    CONSUMER_SOCKET_BUFFER =
+        64 << 10, /* what a dead consumer can lose, together with its own window */
+    CONSUMER_BATCH_MESSAGES = 256,
+    CONSUMER_BATCH_BYTES = 256 << 10,
+};
+
+struct consumer;
+
+/* Callbacks of libwebsockets for one connection; each returns what the callback is to return. */
+int consumer_open(struct api *api, struct lws *wsi, struct consumer **out);
+int consumer_on_receive(struct consumer *consumer, const void *data, size_t len);
+int consumer_on_writable(struct consumer *consumer);
+
+/* The peer has said that it closes: nothing is sent any more, and what was meant for it moves on.
+ */
+void consumer_on_peer_close(struct consumer *consumer);
+void consumer_free(struct consumer *consumer); /* NULL is allowed */
+
+/* An outcome of some connection's command, which may be gone. Takes ownership. */
+void consumers_on_outcome(struct api *api, struct command *command);
+
+/* Asks all to close, with code 1001. */
+void consumers_close(struct api *api);
+
+/* Everything known was written, and nothing is unknown. */
+bool consumers_idle(const struct api *api);
+uint32_t consumers_consuming(const struct api *api);

@@ -1,0 +1,257 @@
+/* libwebsockets reads the requests; answers are written here whole, with a length, in one piece. It
+ * takes a POST without a length for one of 100 MB, hands chunked bodies over undecoded and reads
+ * the digits of a Content-Length leniently: such requests are refused and their connection closed,
+ * so that what follows cannot be taken for a request. It closes without an answer what it cannot
+ * parse. */
+#include "api/http.h"
+#include "api/access.h"
+#include "api/center.h"
+#include "api/envelope.h"
+#include "api/metrics.h"
+#include "api/socket.h"
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { BODY_MAX = 1 << 20, HEADER_MAX = 1024, UPGRADE_HEADER_MAX = 126, KEY_LEN = 24 };
+
+#define JSON_TYPE "application/json"
+#define TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+struct answer {
+    int status;
+    const char *type;
+    const char *extra; /* whole header lines, or "" */
+    struct buf body;
+    bool close;
+};
+
+static const char *reason(int status)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } reasons[] = {{200, "OK"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {411, "Length Required"},
+                   {413, "Content Too Large"},
+                   {426, "Upgrade Required"},
+                   {431, "Request Header Fields Too Large"},
+                   {503, "Service Unavailable"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (reasons[i].status == status)
+            return reasons[i].text;
+    return "Error";
+}
+
+static bool has(struct lws *wsi, enum lws_token_indexes token)
+{
+    return lws_hdr_total_length(wsi, token) > 0;
+}
+
+static struct listener *listener_of(struct lws *wsi)
+{
+    return lws_get_opaque_user_data(wsi);
+}
+
+/* Frees the body. The return value is the callback's. */
+static int send_answer(struct lws *wsi, struct answer *answer)
+{
+    struct buf out = {0};
+    memset(buf_reserve(&out, LWS_PRE), 0, LWS_PRE);
+    out.len = LWS_PRE;
+    buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n",
+               answer->status, reason(answer->status), answer->type, answer->body.len,
+               answer->extra, answer->close ? "Connection: close\r\n" : "");
+    if (!has(wsi, WSI_TOKEN_HEAD_URI))
+        buf_append(&out, answer->body.data, answer->body.len);
+    size_t len = out.len - LWS_PRE;
+    int sent = lws_write(wsi, (unsigned char *)out.data + LWS_PRE, len, LWS_WRITE_HTTP_HEADERS);
+    buf_free(&out);
+    buf_free(&answer->body);
+    if (sent < 0 || answer->close)
+        return -1;
+    return lws_http_transaction_completed(wsi) ? -1 : 0;
+}
+
+static int refuse(struct lws *wsi, int status, const char *extra, const char *why, bool hang_up)
+{
+    struct answer answer = {.status = status, .type = JSON_TYPE, .extra = extra, .close = hang_up};
+    envelope_http_error(&answer.body, status, why);
+    return send_answer(wsi, &answer);
+}
+
+/* ---- who asks ---- */
+
+/* 0, or the status that refuses. */
+static int authorize(struct api *api, struct lws *wsi, enum access_role role)
+{
+    char authorization[HEADER_MAX] = "", peer[SOCKET_HOST];
+    struct sockaddr_storage address = socket_peer(lws_get_socket_fd(wsi));
+    if (lws_hdr_copy(wsi, authorization, sizeof authorization, WSI_TOKEN_HTTP_AUTHORIZATION) < 0)
+        return 401;
+    socket_host(&address, peer);
+    return access_check(api->options.config, *authorization ? authorization : NULL, peer, role);
+}
+
+static int refuse_access(struct lws *wsi, int status, bool hang_up)
+{
+    if (status == 403)
+        return refuse(wsi, 403, "", "this user does not have the role", hang_up);
+    return refuse(wsi, 401, "WWW-Authenticate: Basic realm=\"mixengine\"\r\n",
+                  "a user name and password are needed", hang_up);
+}
+
+/* ---- requests ---- */
+
+static const struct route {
+    bool engine; /* the port: the engine's or the center's */
+    const char *path, *type;
+    void (*write)(struct api *api, struct lws *asker, struct buf *out);
+} routes[] = {
+    {false, "/version", JSON_TYPE, center_version},
+    {false, "/v1/nodes", JSON_TYPE, center_nodes},
+    {true, "/metrics", TEXT_TYPE, metrics_write},
+};
+
+static const struct route *route_of(bool engine, const char *path)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (routes[i].engine == engine && strcmp(path, routes[i].path) == 0)
+            return &routes[i];
+    return NULL;
+}
+
+/* 0 when the body, if any, has an end that can be told and is near; else the status that refuses.
+ */
+static int check_body(struct lws *wsi)
+{
+    char length[24] = "";
+    bool post = has(wsi, WSI_TOKEN_POST_URI) || has(wsi, WSI_TOKEN_PUT_URI) ||
+                has(wsi, WSI_TOKEN_PATCH_URI);
+    if (has(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING))
+        return 411;
+    if (!has(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH))
+        return post ? 411 : 0;
+    if (lws_hdr_copy(wsi, length, sizeof length, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0 ||
+        strspn(length, "0123456789") != strlen(length))
+        return 400;
+    return strtoull(length, NULL, 10) > BODY_MAX ? 413 : 0;
+}
+
+int http_on_request(struct api *api, struct lws *wsi, const char *path)
+{
+    int bad = check_body(wsi);
+    if (bad)
+        return refuse(wsi, bad, "", "the body has no length that can be accepted", true);
+    int status = authorize(api, wsi, ACCESS_READ);
+    if (status)
+        return refuse_access(wsi, status, false);
+    bool engine = listener_of(wsi) == &api->engine;
+    const struct route *route = route_of(engine, path);
+    if (!route && engine && strcmp(path, "/ws/v1") == 0)
+        return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", false);
+    if (!route)
+        return refuse(wsi, 404, "", "no such path", false);
+    if (!has(wsi, WSI_TOKEN_GET_URI))
+        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", false);
+    struct answer answer = {.status = 200, .type = route->type, .extra = ""};
+    route->write(api, wsi, &answer.body);
+    return send_answer(wsi, &answer);
+}
+
+/* ---- upgrades ---- */
+
+static bool origin_allowed(struct api *api, struct lws *wsi)
+{
+    char **origins = api->options.config->engine_api.origins;
+    char origin[HEADER_MAX];
+    if (!origins || !*origins || !has(wsi, WSI_TOKEN_ORIGIN))
+        return true;
+    if (lws_hdr_copy(wsi, origin, sizeof origin, WSI_TOKEN_ORIGIN) < 0)
+        return false;
+    for (; *origins; origins++)
+        if (strcasecmp(*origins, "*") == 0 || strcasecmp(*origins, origin) == 0)
+            return true;
+    return false;
+}
+
+static bool header_is(struct lws *wsi, enum lws_token_indexes token, const char *value)
+{
+    char text[HEADER_MAX];
+    return lws_hdr_copy(wsi, text, sizeof text, token) > 0 && strcmp(text, value) == 0;
+}
+
+/* Subprotocols are not for the API to choose from, so an offer is passed over; libwebsockets closes
+ * when it knows none of those that were offered. Its one protocol takes the name of the first, and
+ * that line is taken out of the answer again. False when there is no name that it would understand.
+ */
+static bool accept_any_subprotocol(struct api *api, struct lws *wsi)
+{
+    char offered[UPGRADE_HEADER_MAX + 1];
+    if (!has(wsi, WSI_TOKEN_PROTOCOL))
+        return true;
+    if (lws_hdr_copy(wsi, offered, sizeof offered, WSI_TOKEN_PROTOCOL) <= 0)
+        return false;
+    size_t len = strcspn(offered, ", \t");
+    if (len == 0 || len >= sizeof api->protocol_name)
+        return false;
+    memcpy(api->protocol_name, offered, len);
+    api->protocol_name[len] = '\0';
+    return true;
+}
+
+/* NULL, or what is wrong with a handshake: libwebsockets would close without a word. */
+static const char *handshake_fault(struct api *api, struct lws *wsi, const char *protocol)
+{
+    char connection[UPGRADE_HEADER_MAX + 1];
+    if (strcasecmp(protocol, "websocket") != 0)
+        return "the only upgrade is websocket";
+    if (!has(wsi, WSI_TOKEN_HOST))
+        return "no Host";
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) != KEY_LEN)
+        return "Sec-WebSocket-Key is not 16 bytes in base64";
+    if (lws_hdr_copy(wsi, connection, sizeof connection, WSI_TOKEN_CONNECTION) <= 0 ||
+        !strcasestr(connection, "upgrade"))
+        return "Connection does not say Upgrade";
+    if (!accept_any_subprotocol(api, wsi))
+        return "Sec-WebSocket-Protocol does not name a protocol";
+    return NULL;
+}
+
+void http_on_upgraded(struct api *api, struct lws *wsi, struct lws_process_html_args *head)
+{
+    char line[sizeof api->protocol_name + 32];
+    int len = snprintf(line, sizeof line, "Sec-WebSocket-Protocol: %s\r\n", api->protocol_name);
+    if (has(wsi, WSI_TOKEN_PROTOCOL) && memcmp(head->p - len, line, (size_t)len) == 0)
+        head->p -= len;
+}
+
+int http_on_upgrade(struct api *api, struct lws *wsi, const char *protocol)
+{
+    char *path;
+    int path_len;
+    if (lws_http_get_uri_and_method(wsi, &path, &path_len) < 0)
+        return -1;
+    int status = authorize(api, wsi, ACCESS_WRITE);
+    const char *fault = handshake_fault(api, wsi, protocol);
+    if (status)
+        return refuse_access(wsi, status, true);
+    if (listener_of(wsi) != &api->engine || strcmp(path, "/ws/v1") != 0)
+        return refuse(wsi, 404, "", "no such path", true);
+    if (!has(wsi, WSI_TOKEN_GET_URI))
+        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", true);
+    if (fault)
+        return refuse(wsi, 400, "", fault, true);
+    if (!header_is(wsi, WSI_TOKEN_VERSION, "13"))
+        return refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\n", "only version 13", true);
+    if (!origin_allowed(api, wsi))
+        return refuse(wsi, 403, "", "this origin is not allowed", true);
+    if (api->state != API_RUNNING)
+        return refuse(wsi, 503, "", "shutting down", true);
+    return 0;
+}

@@ -1,0 +1,391 @@
+#include "engine.h"
+#include "api/api.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "mesh/mesh_local.h"
+#include "msg/client_id.h"
+#include "msg/msg.h"
+#include "net/acceptor.h"
+#include "worker/worker.h"
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    NODE = 1, /* this process, until nodes form a mesh */
+    WATCHDOG_MS = 1000,
+    DESCRIPTOR_RESERVE = 128, /* for loops, logs, scripts, consumers */
+    EXIT_CONFIG = 78,         /* sysexits.h EX_CONFIG */
+};
+
+struct engine {
+    const struct config *config;
+    int worker_count;
+    uv_loop_t loop;
+    struct mailbox box;
+    uv_signal_t signals[3];
+    uv_timer_t deadline; /* of the drain */
+    struct gates *gates;
+    struct api *api;
+    struct worker **workers;
+    struct mailbox **boxes;
+    struct mesh *mesh;
+    struct acceptor *acceptor;
+    struct watchdog *watchdog;
+    bool draining;
+    int drained_workers;
+    char error[1024];
+};
+
+/* -- what is exported -- */
+
+struct gauge {
+    const char *name, *type, *help;
+    size_t offset; /* in struct worker_stats */
+};
+
+#define STAT(member) offsetof(struct worker_stats, member)
+
+static const struct gauge gauges[] = {
+    {"mixengine_connections", "gauge", "Client connections.", STAT(connections)},
+    {"mixengine_subscriptions", "gauge", "Subscriptions of clients to channels.",
+     STAT(subscriptions)},
+    {"mixengine_channels", "gauge", "Channels with a subscriber, summed over workers.",
+     STAT(channels)},
+    {"mixengine_contexts", "gauge", "Context tables of clients.", STAT(contexts)},
+    {"mixengine_tasks_suspended", "gauge", "Handlers that wait for something.",
+     STAT(tasks_suspended)},
+    {"mixengine_script_errors_total", "counter", "Errors raised by scripts.", STAT(script_errors)},
+    {"mixengine_read_messages_total", "counter", "Messages decoded from clients.",
+     STAT(read_messages)},
+    {"mixengine_send_messages_total", "counter", "Frames queued to clients.", STAT(send_messages)},
+    {"mixengine_send_errors_total", "counter", "Sends that failed.", STAT(send_errors)},
+};
+
+static uint64_t sum_of(const struct engine *e, size_t offset)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < e->worker_count; i++) {
+        const char *stats = (const char *)worker_stats(e->workers[i]);
+        sum += counter_get((const counter *)(stats + offset));
+    }
+    return sum;
+}
+
+static unsigned open_descriptors(void)
+{
+    unsigned count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder && readdir(folder))
+        count++;
+    if (folder)
+        closedir(folder);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the folder itself */
+}
+
+static void append_metric(struct buf *out, const struct gauge *g, uint64_t value)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", g->name, g->help, g->name, g->type,
+               g->name, (unsigned long long)value);
+}
+
+static void append_metrics(struct buf *out, void *data)
+{
+    static const struct gauge fds = {"process_open_fds", "gauge", "Open file descriptors.", 0};
+    static const struct gauge stalls = {"mixengine_stalls_total", "counter",
+                                        "Script calls that did not return in time.", 0};
+    const struct engine *e = data;
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        append_metric(out, &gauges[i], sum_of(e, gauges[i].offset));
+    append_metric(out, &stalls, watchdog_stalls(e->watchdog));
+    append_metric(out, &fds, open_descriptors());
+}
+
+/* -- stopping -- */
+
+static void post(struct mailbox *box, int type)
+{
+    struct msg *msg = xcalloc(1, sizeof *msg);
+    msg->type = type;
+    mailbox_post(box, msg);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct engine *e = timer->data;
+    log_warn("engine", "stopTimeout of %u s is over: stopping with what is left undone",
+             e->config->stop_timeout);
+    uv_stop(&e->loop);
+}
+
+static void drain(struct engine *e)
+{
+    e->draining = true;
+    log_info("engine", "draining: no new connections, clients are told to go");
+    CHECK(uv_timer_start(&e->deadline, on_deadline, (uint64_t)e->config->stop_timeout * 1000, 0) ==
+          0);
+    acceptor_stop(e->acceptor);
+    post(api_box(e->api), MSG_HURRY);
+    for (int i = 0; i < e->worker_count; i++)
+        post(e->boxes[i], MSG_DRAIN);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct engine *e = handle->data;
+    if (number == SIGHUP)
+        log_warn("engine", "SIGHUP: nothing is reloaded by this version; restart the engine");
+    else if (!e->draining)
+        drain(e);
+    else {
+        log_warn("engine", "signal %d while draining: stopping now", number);
+        uv_stop(&e->loop);
+    }
+}
+
+/* The workers first, as their last entries are for the queue; then the queue. */
+static void on_drained(struct engine *e)
+{
+    e->drained_workers++;
+    if (e->drained_workers == e->worker_count)
+        post(api_box(e->api), MSG_DRAIN);
+    else if (e->drained_workers > e->worker_count)
+        uv_stop(&e->loop);
+}
+
+static void on_message(struct msg *msg, void *data)
+{
+    struct engine *e = data;
+    if (msg->type == MSG_CLOSED) {
+        struct msg_closed *closed = container_of(msg, struct msg_closed, msg);
+        acceptor_closed(e->acceptor, closed->server, closed->worker);
+    } else if (msg->type == MSG_DRAINED) {
+        on_drained(e);
+    }
+    free(msg);
+}
+
+/* -- starting -- */
+
+/* As many descriptors as the system lets us have; returns how many connections that is. */
+static unsigned raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    rlim_t usable = limit.rlim_cur > 2 * DESCRIPTOR_RESERVE ? limit.rlim_cur - DESCRIPTOR_RESERVE
+                                                            : limit.rlim_cur / 2;
+    return usable > 1u << 30 ? 1u << 30 : (unsigned)usable;
+}
+
+static int usable_cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < CLIENT_WORKERS_MAX ? count : CLIENT_WORKERS_MAX;
+}
+
+static void open_loop(struct engine *e)
+{
+    CHECK(uv_loop_init(&e->loop) == 0);
+    mailbox_open(&e->box, &e->loop, on_message, e);
+    CHECK(uv_timer_init(&e->loop, &e->deadline) == 0);
+    e->deadline.data = e;
+}
+
+static void make_parts(struct engine *e)
+{
+    const struct config *config = e->config;
+    open_loop(e);
+    e->gates = gates_new(config->queue.topic_size, config->queue.max_topics);
+    e->api = api_new(&(struct api_options){.config = config,
+                                           .gates = e->gates,
+                                           .main_box = &e->box,
+                                           .metrics = append_metrics,
+                                           .metrics_data = e});
+    e->workers = xcalloc((size_t)e->worker_count, sizeof(struct worker *));
+    e->boxes = xcalloc((size_t)e->worker_count, sizeof(struct mailbox *));
+    for (int i = 0; i < e->worker_count; i++) {
+        e->workers[i] = worker_new(&(struct worker_options){.config = config,
+                                                            .node = NODE,
+                                                            .number = (unsigned)i,
+                                                            .gates = e->gates,
+                                                            .api_box = api_box(e->api),
+                                                            .main_box = &e->box});
+        e->boxes[i] = worker_box(e->workers[i]);
+    }
+    e->mesh = mesh_local_new(NODE, e->boxes, e->worker_count);
+    e->acceptor = acceptor_new(&(struct acceptor_options){.loop = &e->loop,
+                                                          .config = config,
+                                                          .workers = e->boxes,
+                                                          .worker_count = e->worker_count,
+                                                          .ceiling = raise_descriptor_limit()});
+}
+
+/* 0, or the process's exit status with a line in e->error. Scripts come before ports, so that a
+ * broken script opens nothing; the center comes before the servers, so that nobody is announced too
+ * early. */
+static int prepare(struct engine *e)
+{
+    for (int i = 0; i < e->worker_count; i++)
+        if (worker_load(e->workers[i], e->mesh, true, e->error, sizeof e->error) != 0)
+            return EXIT_CONFIG;
+    if (api_listen(e->api, e->error, sizeof e->error) != 0 ||
+        acceptor_listen(e->acceptor, e->error, sizeof e->error) != 0)
+        return EXIT_FAILURE;
+    return 0;
+}
+
+static void watch_workers(struct engine *e)
+{
+    struct pulse **pulses = xcalloc((size_t)e->worker_count, sizeof(struct pulse *));
+    for (int i = 0; i < e->worker_count; i++)
+        pulses[i] = worker_pulse(e->workers[i]);
+    e->watchdog = watchdog_start(pulses, e->worker_count, WATCHDOG_MS);
+    free(pulses);
+}
+
+static void watch_signals(struct engine *e)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(uv_signal_init(&e->loop, &e->signals[i]) == 0);
+        e->signals[i].data = e;
+        CHECK(uv_signal_start(&e->signals[i], on_signal, numbers[i]) == 0);
+    }
+}
+
+static void run(struct engine *e)
+{
+    watch_signals(e);
+    watch_workers(e);
+    api_run(e->api, e->mesh);
+    for (int i = 0; i < e->worker_count; i++)
+        worker_run(e->workers[i], acceptor_not_before(e->acceptor));
+    acceptor_start(e->acceptor);
+    log_info("engine", "ready: %d worker%s, process %d", e->worker_count,
+             e->worker_count == 1 ? "" : "s", (int)getpid());
+    uv_run(&e->loop, UV_RUN_DEFAULT);
+    for (int i = 0; i < e->worker_count; i++)
+        post(e->boxes[i], MSG_STOP);
+    for (int i = 0; i < e->worker_count; i++)
+        worker_join(e->workers[i]);
+    post(api_box(e->api), MSG_STOP);
+    api_join(e->api);
+    watchdog_stop(e->watchdog);
+    for (size_t i = 0; i < 3; i++)
+        uv_close((uv_handle_t *)&e->signals[i], NULL);
+}
+
+static void free_parts(struct engine *e)
+{
+    acceptor_stop(e->acceptor);
+    /* Commands that nobody carried out still go back to the api; then the api refuses what waits. */
+    for (int i = 0; i < e->worker_count; i++)
+        mailbox_drain(e->boxes[i]);
+    api_free(e->api);
+    for (int i = 0; i < e->worker_count; i++)
+        worker_free(e->workers[i]);
+    mailbox_close(&e->box);
+    uv_close((uv_handle_t *)&e->deadline, NULL);
+    CHECK(uv_run(&e->loop, UV_RUN_DEFAULT) == 0);
+    CHECK(uv_loop_close(&e->loop) == 0);
+    acceptor_free(e->acceptor);
+    mesh_local_free(e->mesh);
+    gates_free(e->gates);
+    free(e->workers);
+    free(e->boxes);
+}
+
+/* Generation 2 servers are read by the configuration, but no worker serves them yet. */
+static const struct config_server *find_unsupported(const struct config *config)
+{
+    for (size_t i = 0; i < config->server_count; i++)
+        if (config->servers[i].protocol != CONFIG_PROTOCOL_SCRIPT)
+            return &config->servers[i];
+    return NULL;
+}
+
+static int refuse_unsupported(const struct config *config)
+{
+    const struct config_server *server = find_unsupported(config);
+    if (!server)
+        return 0;
+    fprintf(stderr,
+            "%s:%d: this version serves scripts of generation 1 only: remove `protocol:` and use "
+            "an entry script that splits its own packets (lua/entry.lua)\n",
+            config->file, server->line);
+    return EXIT_CONFIG;
+}
+
+static int fail(const struct engine *e, int status)
+{
+    log_error("engine", "%s", e->error);
+    fprintf(stderr, "engine: %s\n", e->error);
+    return status;
+}
+
+static int start_log(const struct config *config, bool terminal)
+{
+    int status = log_start(&(struct log_options){.filename = config->logging.filename,
+                                                 .max_files = config->logging.max_files,
+                                                 .level = config->logging.level,
+                                                 .terminal = terminal});
+    if (status == 0)
+        return 0;
+    fprintf(stderr, "engine: logging.filename %s: %s: choose a file that this user may write\n",
+            config->logging.filename, strerror(-status));
+    return EXIT_FAILURE;
+}
+
+int engine_run(const struct config *config, const struct engine_options *options)
+{
+    struct engine e = {.config = config};
+    e.worker_count = options->workers ? options->workers : usable_cpus();
+    signal(SIGPIPE, SIG_IGN);
+    int status = refuse_unsupported(config);
+    if (status == 0)
+        status = start_log(config, true);
+    if (status != 0)
+        return status;
+    make_parts(&e);
+    status = prepare(&e);
+    if (status == 0) {
+        run(&e);
+        log_info("engine", "stopped");
+    } else {
+        fail(&e, status);
+    }
+    free_parts(&e);
+    log_stop();
+    return status;
+}
+
+int engine_check(const struct config *config)
+{
+    struct engine e = {.config = config, .worker_count = 1};
+    int status = refuse_unsupported(config);
+    if (status != 0)
+        return status;
+    make_parts(&e);
+    if (worker_load(e.workers[0], e.mesh, false, e.error, sizeof e.error) != 0)
+        status = fail(&e, EXIT_CONFIG);
+    free_parts(&e);
+    if (status != 0)
+        return status;
+    printf("center api  %s:%d\n", config->center_api.listen.bind, config->center_api.listen.port);
+    printf("engine api  %s:%d\n", config->engine_api.listen.bind, config->engine_api.listen.port);
+    for (size_t i = 0; i < config->server_count; i++)
+        printf("server      %s:%d  %s\n", config->servers[i].listen.bind,
+               config->servers[i].listen.port, config->servers[i].entry);
+    printf("%s: ok\n", config->file);
+    return 0;
+}
