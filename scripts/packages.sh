@@ -1,0 +1,20 @@
+# Sourced: installs Debian packages that are missing. As root, or with sudo.
+packages_build=(gcc cmake ninja-build pkg-config libc6-dev libuv1-dev libluajit-5.1-dev
+    libwebsockets-dev libwebsockets-evlib-uv libjansson-dev libyaml-dev libssl-dev uthash-dev
+    libcmocka-dev lua-cjson)
+packages_test=(clang clang-format libclang-rt-14-dev python3 python3-pytest python3-pytest-timeout
+    python3-websockets git)
+
+packages_install() {
+    local missing=() package as_root=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    [[ $(id -u) -eq 0 ]] || as_root=(sudo)
+    echo "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}

@@ -1,0 +1,272 @@
+"""Runs the engine as users do: a configuration file, the binary, its ports, its signals."""
+
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+FIXTURES = HERE / "fixtures"
+CHAT_ENTRY = ROOT / "examples" / "chat" / "entry.lua"
+SLOW = os.environ.get("SLOW", "") not in ("", "0")
+
+SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
+
+
+def binary():
+    return os.environ.get("ENGINE") or str(ROOT / "build" / "release" / "engine")
+
+
+def times(n):
+    """A count of repetitions, fewer when a sanitizer makes each of them slow."""
+    return max(1, n // 10) if SLOW else n
+
+
+def seconds(s):
+    """A limit that is only reached when something is broken."""
+    return s * 5 if SLOW else s
+
+
+def wait_until(condition, limit=10, what="condition"):
+    """Polls until `condition()` is true and returns what it gave."""
+    end = time.monotonic() + seconds(limit)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds(limit)} s")
+        time.sleep(0.02)
+
+
+_given = set()
+
+
+def free_port():
+    """A port below the ephemeral range, so that no outgoing connection takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+
+
+def yaml(value, depth=0):
+    """Block style, as people write it; strings are quoted as JSON, which YAML reads."""
+    pad = "  " * depth
+    if isinstance(value, dict) and value:
+        return "".join(f"{pad}{key}:{_nested(item, depth)}" for key, item in value.items())
+    if isinstance(value, list) and value:
+        return "".join(f"{pad}-{_nested(item, depth)}" for item in value)
+    return f"{pad}{json.dumps(value)}\n"
+
+
+def _nested(item, depth):
+    if isinstance(item, (dict, list)) and item:
+        return "\n" + yaml(item, depth + 1)
+    return " " + json.dumps(item) + "\n"
+
+
+class Engine:
+    """One engine process with one server block of generation 1 (more through `servers`)."""
+
+    def __init__(self, folder, entry, *, mode="single", workers=2, queue=None, server=None,
+                 options=None, servers=None, files=None, api=None, center=None, users=None,
+                 engine=None, logging=None, env=None):
+        self.folder = pathlib.Path(folder)
+        self.mode, self.workers, self.env = mode, workers, env or {}
+        self.center_port, self.api_port, self.port = free_port(), free_port(), free_port()
+        self.process = None
+        self.log_path = self.folder / "logs" / "engine.log"
+        (self.folder / "conf").mkdir(parents=True, exist_ok=True)
+        (self.folder / "lua").mkdir(exist_ok=True)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        for name, text in (files or {}).items():
+            path = self.folder / "lua" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        if entry is not None:
+            self.write_entry(entry)
+        block = {"port": self.port, "bind": "127.0.0.1", "entry": "lua/entry.lua"}
+        if options:
+            block["options"] = [{"name": k, "value": v} for k, v in options.items()]
+        block.update(server or {})
+        registry = free_port()
+        self.config = {
+            "logging": {"filename": "logs/engine.log", "level": "info", **(logging or {})},
+            "center": {
+                "registry": {"port": registry, "bind": "127.0.0.1"},
+                "apiServer": {"port": self.center_port, "bind": "127.0.0.1", **(center or {})},
+            },
+            "engine": {
+                "centerRegistry": f"127.0.0.1:{registry}",
+                "meshPoint": {"port": free_port(), "bind": "127.0.0.1"},
+                "apiServer": {"port": self.api_port, "bind": "127.0.0.1", **(api or {})},
+                **(engine or {}),
+                "luavm": {"queue": queue or {}},
+                "servers": [block] + (servers or []),
+            },
+        }
+        if not queue:
+            del self.config["engine"]["luavm"]
+        if users:
+            self.config["access"] = {"users": users}
+        self.config_path = self.folder / "conf" / "engine.yaml"
+        self.config_path.write_text(yaml(self.config))
+
+    def write_entry(self, entry):
+        """Text of a script, or the path of one."""
+        text = entry.read_text() if isinstance(entry, pathlib.Path) else entry
+        (self.folder / "lua" / "entry.lua").write_text(text)
+
+    def command(self, *words):
+        return [binary(), *words, "-f", str(self.config_path)]
+
+    def start(self, wait=True):
+        self._stdout = open(self.folder / "stdout", "ab")
+        self._stderr = open(self.folder / "stderr", "ab")
+        self.process = subprocess.Popen(
+            self.command(self.mode) + ["-p", str(self.workers)],
+            stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
+            cwd=self.folder, env={**os.environ, **self.env})
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def ready():
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output()}"
+            return re.search(r"\bready\b", self.output())
+        wait_until(ready, 15, "ready")
+
+    def run(self, *words, limit=20):
+        """Runs a command to its end: the status, standard output, standard error."""
+        done = subprocess.run(self.command(*words), cwd=self.folder, env={**os.environ, **self.env},
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds(limit))
+        text = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        assert not SANITIZER.search(text[0] + text[1]), text[0] + text[1]
+        return done.returncode, *text
+
+    def _read(self, path):
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stdout(self):
+        return self._read(self.folder / "stdout")
+
+    def stderr(self):
+        return self._read(self.folder / "stderr")
+
+    def log(self):
+        return self._read(self.log_path)
+
+    def output(self):
+        return self.stdout() + self.stderr() + self.log()
+
+    def wait_output(self, pattern, limit=10):
+        return wait_until(lambda: re.search(pattern, self.output()), limit, f"{pattern!r} in the output")
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, limit=15):
+        """SIGTERM must end it with status 0, and no sanitizer may have spoken."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(seconds(limit))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop:\n{self.output()[-4000:]}") from None
+        self._close_files()
+        self.process = None
+        self.check_sanitizers()
+        assert status == 0, f"status {status}:\n{self.output()[-4000:]}"
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self._close_files()
+            self.process = None
+
+    def _close_files(self):
+        self._stdout.close()
+        self._stderr.close()
+
+    def check_sanitizers(self):
+        text = self.stdout() + self.stderr()
+        assert not SANITIZER.search(text), text
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, traceback):
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+    @property
+    def center(self):
+        return f"127.0.0.1:{self.center_port}"
+
+    def http(self, method, path, body=None, headers=None, port=None):
+        """One request: status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.api_port, timeout=seconds(10))
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def metrics(self):
+        """Every sample by its name with labels, and by its bare name the sum over its labels."""
+        status, _, body = self.http("GET", "/metrics")
+        assert status == 200, status
+        return parse_metrics(body.decode())
+
+    def metric(self, name):
+        found = self.metrics()
+        assert name in found, f"{name} is not in /metrics"
+        return found[name]
+
+    def wait_metric(self, name, value, limit=10):
+        last = []
+
+        def there():
+            last[:] = [self.metric(name)]
+            return last[0] == value
+        try:
+            wait_until(there, limit)
+        except AssertionError:
+            raise AssertionError(f"{name} is {last}, not {value}") from None
+
+
+def parse_metrics(text):
+    samples = {}
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        match = re.match(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)', line)
+        assert match, f"not a metric: {line!r}"
+        name, labels, value = match.group(1), match.group(2), float(match.group(3))
+        if labels:
+            samples[name + labels] = value
+        samples[name] = samples.get(name, 0) + value
+    return samples

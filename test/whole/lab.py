@@ -1,0 +1,71 @@
+"""Talks to fixtures/lab.lua: runs Lua inside the engine and reads what it returned."""
+
+import json
+
+import wsclient
+from harness import FIXTURES
+
+ENTRY = FIXTURES / "lab.lua"
+
+
+class LuaError(Exception):
+    pass
+
+
+def value(mark):
+    kind, rest = mark[0], mark[1:]
+    if kind == "s":
+        data = bytes.fromhex(rest)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data
+    if kind == "n":
+        number = float(rest)
+        return int(number) if number == int(number) else number
+    if kind == "b":
+        return rest == "1"
+    if kind == "t":
+        return json.loads(bytes.fromhex(rest).decode())
+    return None if kind == "z" else "<" + rest + ">"
+
+
+def values(text):
+    sign, *marks = text.split(" ")
+    found = [value(mark) for mark in marks]
+    if sign == "-":
+        raise LuaError(*found)
+    assert sign == "+", text
+    return found
+
+
+class Lab(wsclient.Client):
+    def __init__(self, port, **options):
+        super().__init__(port, **options)
+        self.handshake("/")
+
+    def lua(self, code):
+        """Everything that the code returned."""
+        return values(self.ask("=" + code))
+
+    @property
+    def id(self):
+        if not hasattr(self, "_id"):
+            self._id = int(self.lua("return conn:client_id()")[0])
+        return self._id
+
+    @property
+    def worker(self):
+        return self.id >> 47 & 63
+
+
+def on_two_workers(port):
+    """Two clients whose connections belong to different workers."""
+    clients = [Lab(port)]
+    while len(clients) < 16:
+        clients.append(Lab(port))
+        if clients[-1].worker != clients[0].worker:
+            for other in clients[1:-1]:
+                other.drop()
+            return clients[0], clients[-1]
+    raise AssertionError("16 connections, all on one worker")
