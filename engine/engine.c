@@ -278,6 +278,9 @@ static void run(struct engine *e)
         post(e->boxes[i], MSG_STOP);
     for (int i = 0; i < e->worker_count; i++)
         worker_join(e->workers[i]);
+    /* Commands that nobody has carried out go back to the api while it still listens. */
+    for (int i = 0; i < e->worker_count; i++)
+        mailbox_drain(e->boxes[i]);
     post(api_box(e->api), MSG_STOP);
     api_join(e->api);
     watchdog_stop(e->watchdog);
@@ -288,15 +291,14 @@ static void run(struct engine *e)
 static void free_parts(struct engine *e)
 {
     acceptor_stop(e->acceptor);
-    /* Commands that nobody carried out still go back to the api; then the api refuses what waits. */
-    for (int i = 0; i < e->worker_count; i++)
-        mailbox_drain(e->boxes[i]);
+    /* The api first: it refuses what waits, and the answers go to the workers. */
     api_free(e->api);
     for (int i = 0; i < e->worker_count; i++)
         worker_free(e->workers[i]);
     mailbox_close(&e->box);
     uv_close((uv_handle_t *)&e->deadline, NULL);
-    CHECK(uv_run(&e->loop, UV_RUN_DEFAULT) == 0);
+    while (uv_run(&e->loop, UV_RUN_DEFAULT) != 0)
+        continue; /* a late message may have asked it to stop */
     CHECK(uv_loop_close(&e->loop) == 0);
     acceptor_free(e->acceptor);
     mesh_local_free(e->mesh);

@@ -9,9 +9,10 @@ struct engine_options {
     int workers; /* threads; 0: the CPUs that the process may use */
 };
 
-/* Runs until SIGTERM or SIGINT has been drained. Returns the status of the process: 0, or not 0 after
- * one line on standard error that says what was wrong and what to do. */
+/* Runs until SIGTERM or SIGINT has been drained. Returns the status of the process: 0, or not 0
+ * after one line on standard error that says what was wrong and what to do. */
 int engine_run(const struct config *config, const struct engine_options *options);
 
-/* Loads every entry script in a scratch VM and prints what would be listened on. Returns the status. */
+/* Loads every entry script in a scratch VM and prints what would be listened on. Returns the
+ * status. */
 int engine_check(const struct config *config);

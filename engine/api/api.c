@@ -1,10 +1,10 @@
 /* One libwebsockets context with one vhost and one protocol serves both ports; a connection knows
  * its listener (its opaque pointer). The sockets that listen are ours (listener.h).
  *
- * Draining has two steps, so that it does not matter in which order the engine's parts are told:
- * after MSG_DRAIN nothing new is accepted and what is there goes on, MSG_DRAINED tells that the
- * queues are empty or the time is over; only MSG_STOP closes the consumers, once what came in
- * between has been handed over as well. */
+ * The end has three steps. MSG_HURRY: the engine begins to drain, nothing new is accepted, pushes
+ * that wait for room are given up sooner. MSG_DRAIN: the workers have drained; MSG_DRAINED tells
+ * when the queues are empty or the time is over. MSG_STOP: consumers are closed, once what came in
+ * between has been handed over as well. Until then they get entries and may send commands. */
 #include "api/api.h"
 #include "api/api_private.h"
 #include "api/consumer.h"
@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,8 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return consumer_on_writable(*consumer);
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-        consumer_on_peer_close(*consumer);
+    case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
+        consumer_on_closing(*consumer);
         break;
     case LWS_CALLBACK_CLOSED:
         consumer_free(*consumer);
@@ -125,7 +127,10 @@ static void on_accept(struct listener *listener, int fd)
 {
     struct api *api = listener->data;
     if (api->sockets >= API_SOCKETS_MAX) {
-        log_warn("api", "refused a connection: %d are open", API_SOCKETS_MAX);
+        uint64_t count = ++api->refused;
+        if ((count & (count - 1)) == 0)
+            log_warn("api", "refused %" PRIu64 " connections so far: %d are open", count,
+                     API_SOCKETS_MAX);
         close(fd);
         return;
     }
@@ -191,9 +196,10 @@ static bool time_is_over(const struct api *api)
     return uv_now(&api->loop) >= api->drain_due_ms;
 }
 
+/* Nobody can come any more, so what no consumer takes now is not waited for. */
 static bool all_is_done(const struct api *api)
 {
-    return time_is_over(api) || (queue_depth(api->queue) == 0 && consumers_idle(api));
+    return time_is_over(api) || consumers_idle(api);
 }
 
 static void begin_closing(struct api *api)
@@ -234,15 +240,22 @@ static void stop_listening(struct api *api)
     listener_close(&api->engine);
 }
 
+/* A drain has begun: what waits for room must be given up before it ends. */
+static void hurry(struct api *api)
+{
+    uint64_t ms = (uint64_t)api->options.config->stop_timeout * 1000;
+    api->drain_due_ms = uv_now(&api->loop) + ms;
+    stop_listening(api);
+    queue_hurry(api->queue, clock_ms() + ms / 2);
+}
+
 static void drain(struct api *api)
 {
     if (api->state != API_RUNNING)
         return;
-    uint64_t ms = (uint64_t)api->options.config->stop_timeout * 1000;
+    if (api->drain_due_ms == 0)
+        hurry(api);
     api->state = API_DRAINING;
-    api->drain_due_ms = uv_now(&api->loop) + ms;
-    stop_listening(api);
-    queue_hurry(api->queue, clock_ms() + ms);
     tick_later(api);
 }
 
@@ -273,6 +286,10 @@ static void on_msg(struct msg *msg, void *data)
         free(resized);
         break;
     }
+    case MSG_HURRY:
+        hurry(api);
+        free(msg);
+        break;
     case MSG_DRAIN:
         drain(api);
         free(msg);

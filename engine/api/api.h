@@ -22,7 +22,7 @@ struct api_options {
 /* Makes the loop and the mailbox; nothing listens or runs yet. */
 struct api *api_new(const struct api_options *options);
 
-/* Where entries, outcomes, MSG_DRAIN and MSG_STOP go. Any thread, until api_free. */
+/* Where entries, outcomes, MSG_HURRY, MSG_DRAIN and MSG_STOP go. Any thread, until api_free. */
 struct mailbox *api_box(struct api *api);
 
 /* Binds both ports, the center's first. Returns 0, or a negative errno with a line in `error` that
@@ -32,9 +32,12 @@ int api_listen(struct api *api, char *error, size_t error_size) __attribute__((w
 /* Starts the thread. */
 void api_run(struct api *api, struct mesh *mesh);
 
-/* Waits for the thread, which ends on MSG_STOP. On MSG_DRAIN it takes no new connection, hurries
- * what waits, goes on handing entries to consumers until the queues are empty and written or
- * stopTimeout is over, then posts MSG_DRAINED to the main thread. Whoever posts to the box has
- * ended by now. */
+/* Waits for the thread, which ends on MSG_STOP.
+ * MSG_HURRY: a drain has begun; no new connection is taken, pushes that wait for room are given up
+ * within half of stopTimeout. MSG_DRAIN: posts MSG_DRAINED to the main thread when the consumers
+ * have been handed all that they take, or stopTimeout is over; they stay, get what is pushed
+ * meanwhile, and their commands are carried out. MSG_STOP closes them (1001) once that has been
+ * handed over too, within the same stopTimeout; without MSG_HURRY before it, at once. Whoever posts
+ * entries to the box has ended by now; outcomes may come until the thread has ended. */
 void api_join(struct api *api);
 void api_free(struct api *api);

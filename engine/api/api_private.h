@@ -35,6 +35,7 @@ struct api {
     char protocol_name[64];            /* as the last client called it (http.c) */
     struct listener center, engine;
     uint32_t sockets;   /* all, plain HTTP included */
+    uint64_t refused;   /* connections above API_SOCKETS_MAX */
     uint64_t answer_ms; /* API_ANSWER_MS, but for tests */
     enum api_state state;
     uint64_t drain_due_ms;

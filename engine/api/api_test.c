@@ -710,12 +710,17 @@ static void silent_workers_are_given_up(void **state)
     w->api->answer_ms = 100;
     start(w);
     int fd = ws_dial(w);
+    /* Read in one go, so that what is known and what is not are owed together. */
+    socket_cork(fd, true);
+    ws_send(fd, "ping");
     ws_send(fd,
             with_client("{\"m\":\"mesh.send\",\"p\":{\"c\":\"ID\",\"d\":\"x\"},\"i\":1}", HELD));
     ws_send(fd, "{\"m\":\"mesh.publish\",\"p\":{\"c\":\"half\",\"d\":\"x\"},\"i\":2}");
     ws_send(fd,
             with_client("{\"m\":\"conn.call\",\"p\":{\"c\":\"ID\",\"f\":\"set_context\"},\"i\":3}",
                         HELD));
+    socket_cork(fd, false);
+    expect(fd, "pong");
     expect(fd, "{\"E\":{\"c\":401,\"m\":\"the worker does not answer\"},\"i\":1}");
     expect(fd, "{\"E\":null,\"r\":{\"s\":2,\"f\":1,\"t\":3},\"i\":2}");
     expect(fd, "{\"E\":{\"c\":301,\"m\":\"the worker does not answer\"},\"i\":3}");
@@ -772,9 +777,10 @@ static void unanswered_commands_are_bounded(void **state)
     for (int i = 0; i < 50; i++)
         converse(other, "ping", "pong");
     pthread_mutex_lock(&w->mesh.lock);
-    assert_int_equal(w->mesh.seen, CONSUMER_PENDING_MAX);
+    uint32_t seen = w->mesh.seen;
     w->mesh.passing = true;
     pthread_mutex_unlock(&w->mesh.lock);
+    assert_int_equal(seen, CONSUMER_PENDING_MAX);
     release_all(&w->mesh);
     for (int i = 0; i < FLOOD; i++) {
         char reply[64];
@@ -804,6 +810,46 @@ static void messages_are_joined_up_to_a_limit(void **state)
     ws_send_frame(fd, FIN, "x", 1);
     expect_close(fd, 1009);
     free(data);
+    close(fd);
+}
+
+static void bad_frames_fail_with_their_code(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        int first;
+        const char *data;
+        int code;
+    } cases[] = {{FIN | TEXT, "a\xc0\xaf", 1007},
+                 {TEXT, "\xed\xa0\x80", 1007},
+                 {FIN | 0x40 | TEXT, "{}", 1002},
+                 {FIN | 3, "", 1002},
+                 {FIN | 0, "x", 1002},
+                 {9, "x", 1002}};
+    start(w);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = ws_dial(w);
+        converse(fd, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":0}", DONE_B("0"));
+        ws_send_frame(fd, cases[i].first, cases[i].data, strlen(cases[i].data));
+        push(w, "a", 1, "0");
+        expect_close(fd, cases[i].code);
+        assert_true(at_end(fd));
+        close(fd);
+    }
+}
+
+static void pings_are_answered_between_fragments(void **state)
+{
+    struct world *w = *state;
+    char got[64];
+    start(w);
+    int fd = ws_dial(w);
+    ws_send_frame(fd, TEXT, "pi", 2);
+    ws_send_frame(fd, FIN | 9, "hello", 5);
+    assert_int_equal(ws_read(fd, got, sizeof got), 10);
+    assert_string_equal(got, "hello");
+    ws_send_frame(fd, FIN, "ng", 2);
+    expect(fd, "pong");
     close(fd);
 }
 
@@ -869,7 +915,7 @@ static void events_come_in_order(void **state)
     close(fd);
 }
 
-enum { ENTRIES = 1500, ENTRY_BYTES = 8000, WINDOW = 1 << 20 };
+enum { ENTRIES = 1500, ENTRY_BYTES = 8000, WINDOW = 512 << 10 };
 
 /* Passes over replies. */
 static int read_event_number(int fd, char *text)
@@ -918,6 +964,10 @@ static void drain_hands_over_what_is_there(void **state)
     int fd = ws_dial(w);
     char expected[128];
     converse(fd, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":0}", DONE_B("0"));
+    post_plain(w, MSG_HURRY);
+    converse(fd, "ping", "pong");
+    assert_int_equal(try_dial(w->engine), -1);
+    assert_int_equal(try_dial(w->center), -1);
     for (int i = 0; i < 100; i++)
         push(w, "a", 1, "0");
     post_plain(w, MSG_DRAIN);
@@ -929,8 +979,6 @@ static void drain_hands_over_what_is_there(void **state)
         expect(fd, expected);
     while (!w->drained)
         uv_run(&w->loop, UV_RUN_ONCE);
-    assert_int_equal(try_dial(w->engine), -1);
-    assert_int_equal(try_dial(w->center), -1);
     /* Commands still work, and so does what the workers push last. */
     converse(fd, with_client("{\"m\":\"mesh.send\",\"p\":{\"c\":\"ID\",\"d\":\"x\"},\"i\":1}", 1),
              DONE_B("1"));
@@ -975,6 +1023,8 @@ int main(void)
         TEST(outcomes_for_nobody_are_dropped),
         TEST(unanswered_commands_are_bounded),
         TEST(messages_are_joined_up_to_a_limit),
+        TEST(bad_frames_fail_with_their_code),
+        TEST(pings_are_answered_between_fragments),
         TEST(events_are_spelled_as_asked),
         TEST(events_come_in_order),
         TEST(consumer_that_takes_nothing_is_dropped),

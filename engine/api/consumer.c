@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BATCH_STEP = 8 << 10 };
+
 /* What the events of one topic look like to this connection. */
 struct subscription {
     struct gate *gate;
@@ -71,8 +73,7 @@ static void on_ready(void *data)
     want_write(c);
 }
 
-/* What the queue has not handed over goes to the others. */
-static void stop_consuming(struct consumer *c)
+static void drop_subscriptions(struct consumer *c)
 {
     for (size_t i = 0; i < c->subscription_count; i++) {
         buf_free(&c->subscriptions[i].head);
@@ -84,12 +85,13 @@ static void stop_consuming(struct consumer *c)
     c->ready = false;
 }
 
+/* What the queue has not handed over goes to the others. */
 static void fall_silent(struct consumer *c)
 {
     c->silent = true;
     wheel_clear(&c->api->wheel, &c->stall);
     wheel_clear(&c->api->wheel, &c->answers);
-    stop_consuming(c);
+    drop_subscriptions(c);
     if (c->queue)
         queue_consumer_free(c->queue);
     c->queue = NULL;
@@ -295,7 +297,7 @@ static void do_unconsume(struct consumer *c, struct reply *reply)
 {
     if (!c->queue || queue_unconsume(c->queue) == 0)
         reply_fail(reply, ENVELOPE_NOT_CONSUMED, "nothing is consumed");
-    stop_consuming(c);
+    drop_subscriptions(c);
 }
 
 static void do_request(struct consumer *c, struct request *request, size_t size)
@@ -338,7 +340,6 @@ int consumer_on_receive(struct consumer *c, const void *data, size_t len)
     if (c->frame.len + len + lws_remaining_packet_payload(c->wsi) > CONSUMER_MESSAGE_MAX) {
         static unsigned char why[] = "message too big";
         lws_close_reason(c->wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, why, sizeof why - 1);
-        fall_silent(c);
         return -1;
     }
     if (whole && c->frame.len == 0) {
@@ -354,11 +355,6 @@ int consumer_on_receive(struct consumer *c, const void *data, size_t len)
 }
 
 /* ---- writing ---- */
-
-static bool choked(const struct consumer *c)
-{
-    return lws_send_pipe_choked(c->wsi) != 0;
-}
 
 static void begin_frame(struct consumer *c)
 {
@@ -417,13 +413,17 @@ static int write_event(struct consumer *c)
 }
 
 /* Replies first, then events, while the socket takes them; an entry is not taken before its turn to
- * be written. Returns -1 when the connection is broken. */
+ * be written. A socket that is writable at all has room for a third of its buffer, so it is asked
+ * once for every BATCH_STEP bytes. Returns -1 when the connection is broken. */
 static int write_batch(struct consumer *c)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, may = 0;
     for (int i = 0; i < CONSUMER_BATCH_MESSAGES && bytes < CONSUMER_BATCH_BYTES; i++) {
-        if (choked(c))
-            return 0;
+        if (bytes >= may) {
+            if (lws_send_pipe_choked(c->wsi))
+                return 0;
+            may = bytes + BATCH_STEP;
+        }
         int len = write_reply(c);
         if (len == 0)
             len = write_event(c);
@@ -479,9 +479,18 @@ int consumer_open(struct api *api, struct lws *wsi, struct consumer **out)
     return 0;
 }
 
-void consumer_on_peer_close(struct consumer *c)
+static void on_linger_over(struct timeout *timeout)
 {
+    struct consumer *c = container_of(timeout, struct consumer, stall);
+    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+}
+
+void consumer_on_closing(struct consumer *c)
+{
+    if (!c)
+        return;
     fall_silent(c);
+    wheel_set(&c->api->wheel, &c->stall, CONSUMER_LINGER_MS, on_linger_over);
 }
 
 void consumer_free(struct consumer *c)
@@ -507,7 +516,6 @@ void consumers_close(struct api *api)
         struct consumer *c = list_entry(node, struct consumer, link);
         if (c->silent)
             continue;
-        fall_silent(c);
         lws_close_reason(c->wsi, LWS_CLOSE_STATUS_GOINGAWAY, NULL, 0);
         lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
     }

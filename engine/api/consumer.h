@@ -20,6 +20,7 @@ enum {
     CONSUMER_PENDING_BYTES = 8 << 20,
     CONSUMER_SOCKET_BUFFER =
         64 << 10, /* what a dead consumer can lose, together with its own window */
+    CONSUMER_LINGER_MS = 500,
     CONSUMER_BATCH_MESSAGES = 256,
     CONSUMER_BATCH_BYTES = 256 << 10,
 };
@@ -31,9 +32,9 @@ int consumer_open(struct api *api, struct lws *wsi, struct consumer **out);
 int consumer_on_receive(struct consumer *consumer, const void *data, size_t len);
 int consumer_on_writable(struct consumer *consumer);
 
-/* The peer has said that it closes: nothing is sent any more, and what was meant for it moves on.
- */
-void consumer_on_peer_close(struct consumer *consumer);
+/* One side has begun to close: nothing is sent any more, and what was meant for it moves on. A peer
+ * that does not do its part of the closing is cut off after CONSUMER_LINGER_MS. */
+void consumer_on_closing(struct consumer *consumer);
 void consumer_free(struct consumer *consumer); /* NULL is allowed */
 
 /* An outcome of some connection's command, which may be gone. Takes ownership. */

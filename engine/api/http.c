@@ -251,7 +251,7 @@ int http_on_upgrade(struct api *api, struct lws *wsi, const char *protocol)
         return refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\n", "only version 13", true);
     if (!origin_allowed(api, wsi))
         return refuse(wsi, 403, "", "this origin is not allowed", true);
-    if (api->state != API_RUNNING)
+    if (!api->engine.open)
         return refuse(wsi, 503, "", "shutting down", true);
     return 0;
 }

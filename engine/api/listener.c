@@ -21,7 +21,9 @@ static void on_pause_over(uv_timer_t *pause)
  * once. */
 static void rest(struct listener *listener, int error)
 {
-    log_error("api", "cannot accept a connection: %s", uv_strerror(error));
+    if (!listener->failing)
+        log_error("api", "cannot accept connections: %s", uv_strerror(error));
+    listener->failing = true;
     uv_poll_stop(&listener->poll);
     uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
 }
@@ -40,6 +42,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         int error = fd < 0 ? -errno : 0;
         if (fd >= 0) {
+            listener->failing = false;
             socket_tune(fd);
             listener->on_accept(listener, fd);
         } else if (error == -EAGAIN) {

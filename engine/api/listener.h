@@ -13,7 +13,8 @@ struct listener {
     uv_timer_t pause; /* after a failed accept */
     int fd;
     bool open;
-    struct sockaddr_storage address;                      /* as bound: with its real port */
+    bool failing;                    /* the last accept found no descriptor or memory */
+    struct sockaddr_storage address; /* as bound: with its real port */
     void (*on_accept)(struct listener *listener, int fd); /* takes the descriptor over */
     void *data;                                           /* the owner's */
 };

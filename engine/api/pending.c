@@ -34,7 +34,8 @@ struct reply *pending_add(struct pending *pending, size_t size, uint64_t *number
 
 struct reply *pending_find(const struct pending *pending, uint64_t number)
 {
-    if (number < pending->first || number - pending->first >= pending->count)
+    /* A number below the first wraps around. */
+    if (number - pending->first >= pending->count)
         return NULL;
     return at(pending, (uint32_t)(number - pending->first));
 }

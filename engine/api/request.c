@@ -86,7 +86,7 @@ static void arguments_add_all(struct arguments *args, const json_t *value)
     }
 }
 
-/* Strings that stand for what was left out: [], {}, null, [null], [[]]. */
+/* Shapes that stand for what was left out: [], {}, null, [null], [[]]. */
 static void drop_nothing(struct arguments *args)
 {
     const json_t *only = args->count == 1 ? args->items[0] : NULL;
@@ -107,7 +107,7 @@ static bool pack_text(struct buf *packed, const json_t *value)
         return true;
     }
     size_t len = json_string_length(value);
-    if (!json_is_string(value) || len == 0 || len > CHANNEL_MAX)
+    if (!json_is_string(value) || len > CHANNEL_MAX)
         return false;
     strings_add(packed, json_string_value(value), len);
     return true;
@@ -176,7 +176,7 @@ static void call_set_value(struct request *out, struct arguments *args)
     if (args->count != 2)
         refuse(out, ENVELOPE_INVALID, "set_context_value takes a key and a value");
     else if (!pack_text(&packed, args->items[0]))
-        refuse(out, ENVELOPE_INVALID, "the key is not a string, or empty");
+        refuse(out, ENVELOPE_INVALID, "the key is not a string");
     else
         pack_json(&packed, args->items[1]);
     out->command->data = blob_new(packed.data, packed.len);
@@ -212,7 +212,7 @@ static void call_channels(struct request *out, struct arguments *args, enum comm
     struct buf packed = {0};
     for (size_t i = 0; i < channels->count; i++)
         if (!pack_text(&packed, channels->items[i]))
-            refuse(out, ENVELOPE_INVALID, "a channel is a string that is not empty");
+            refuse(out, ENVELOPE_INVALID, "a channel is a string");
     out->command->kind = kind;
     out->command->data = blob_new(packed.data, packed.len);
     buf_free(&packed);
@@ -301,7 +301,7 @@ static void read_publish(struct request *out, const json_t *params)
     out->command = command_new(COMMAND_PUBLISH);
     out->command->name = blob_of_text(member(params, "channel", "c"));
     if (!out->command->name)
-        refuse(out, ENVELOPE_INVALID, "the channel is not a string, or empty");
+        refuse(out, ENVELOPE_INVALID, "the channel is not a string");
     else
         read_data(out, params);
 }

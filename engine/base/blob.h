@@ -11,8 +11,8 @@ struct blob {
     char data[]; /* followed by a NUL that len does not count */
 };
 
-/* A copy of the bytes with one reference, the caller's. `data` may be NULL: then the bytes are for the
- * caller to fill in before anybody else sees them. */
+/* A copy of the bytes with one reference, the caller's. `data` may be NULL: then the bytes are for
+ * the caller to fill in before anybody else sees them. */
 struct blob *blob_new(const void *data, size_t len);
 struct blob *blob_ref(struct blob *blob);
 void blob_unref(struct blob *blob); /* NULL is allowed */

@@ -5,5 +5,4 @@
 /* Ends the process with the place and the text of an invariant that does not hold. Any thread. */
 _Noreturn void check_failed(const char *file, int line, const char *what);
 
-#define CHECK(condition)                                                                           \
-    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))

@@ -1,6 +1,6 @@
-/* Gauges and counters that any thread may read while their one owner changes them: no lock, no locked
- * instruction. Counters of different threads live in different cache lines (see struct stats of a
- * worker). */
+/* Gauges and counters that any thread may read while their one owner changes them: no lock, no
+ * locked instruction. Counters of different threads live in different cache lines (see struct stats
+ * of a worker). */
 #pragma once
 
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
-/* The log: to a file that is rotated daily and by size, to the terminal, or both. Lines are handed to
- * a writer thread through a bounded buffer, so no caller waits for a disk; what does not fit is
- * counted and told in a line of its own. Any thread, between log_start and log_stop; before and after,
- * lines go straight to standard error. */
+/* The log: to a file that is rotated daily and by size, to the terminal, or both. Lines are handed
+ * to a writer thread through a bounded buffer, so no caller waits for a disk; what does not fit is
+ * counted and told in a line of its own. Any thread, between log_start and log_stop; before and
+ * after, lines go straight to standard error. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* A thread that reports who does not return: a script in an endless loop cannot be stopped (count
- * hooks do not fire in compiled code), but it must be named. Each worker has a pulse; it marks what it
- * is about to call and clears the mark afterwards. */
+ * hooks do not fire in compiled code), but it must be named. Each worker has a pulse; it marks what
+ * it is about to call and clears the mark afterwards. */
 #pragma once
 
 #include <stdatomic.h>
@@ -16,8 +16,9 @@ struct pulse {
 
 struct watchdog;
 
-/* Watches `count` pulses, which outlive it (the array of pointers need not); a call that has not returned after `limit_ms` is logged as
- * an error, again each time its duration has doubled, and once more as a warning when it returned. */
+/* Watches `count` pulses, which outlive it (the array of pointers need not); a call that has not
+ * returned after `limit_ms` is logged as an error, again each time its duration has doubled, and
+ * once more as a warning when it returned. */
 struct watchdog *watchdog_start(struct pulse **pulses, int count, uint64_t limit_ms);
 void watchdog_stop(struct watchdog *watchdog);
 

@@ -29,12 +29,12 @@ struct wheel {
 
 void wheel_init(struct wheel *wheel, uv_loop_t *loop);
 
-/* Closes the libuv timer; timeouts that are set never fire. The struct must live until the loop has run
- * once more. */
+/* Closes the libuv timer; timeouts that are set never fire. The struct must live until the loop has
+ * run once more. */
 void wheel_fini(struct wheel *wheel);
 
-/* Calls `cb` once, after `ms` from now; a timeout that is set already is moved. The callback may set or
- * clear any timeout, this one too, and free its memory. */
+/* Calls `cb` once, after `ms` from now; a timeout that is set already is moved. The callback may
+ * set or clear any timeout, this one too, and free its memory. */
 void wheel_set(struct wheel *wheel, struct timeout *timeout, uint64_t ms, timeout_cb *cb);
 void wheel_clear(struct wheel *wheel, struct timeout *timeout);
 bool timeout_is_set(const struct timeout *timeout);

@@ -2,11 +2,14 @@
  *
  * Order: each consumer gets what is its own in the order in which it was pushed, over all topics it
  * takes, entries that still wait for room included. An entry is handed to one consumer.
+ *
  * Affinity: while the set of a topic's consumers is unchanged, a client's entries go to the same
  * one of them (rendezvous hashing), so that several consumers do not reorder a client's messages.
  * With affinity `any` whoever asks first gets the oldest. When the set changes, what has not been
- * handed over is dealt anew. Bound: see gate.h. First come, first let in; after `full_timeout_ms` a
- * push that waits is refused. */
+ * handed over is dealt anew.
+ *
+ * Bound: see gate.h. First come, first let in; after `full_timeout_ms` a push that waits is
+ * refused. */
 #pragma once
 
 #include "msg/msg.h"
@@ -24,8 +27,9 @@ struct queue_options {
 /* Uses `loop` for its timer; `gates` outlives it. */
 struct queue *queue_new(uv_loop_t *loop, struct gates *gates, const struct queue_options *options);
 
-/* When all consumers have been freed: frees what is queued, refuses what waits. The loop must run once
- * more afterwards. Returns the count of entries that were inside the bound and never handed over. */
+/* When all consumers have been freed: frees what is queued, refuses what waits. The loop must run
+ * once more afterwards. Returns the count of entries that were inside the bound and never handed
+ * over. */
 uint32_t queue_free(struct queue *queue);
 
 /* Takes an entry that came through the mailbox, entered or waiting. Takes ownership. */
@@ -34,8 +38,7 @@ void queue_accept(struct queue *queue, struct entry *entry);
 /* The bound of a topic was raised: lets in whom there is room for. */
 void queue_resized(struct queue *queue, struct gate *gate);
 
-/* From now on what waits is given up at `at_ms` (clock_ms) at the latest: the engine is draining.
- */
+/* From now on what waits is given up at `at_ms` (clock_ms) at the latest: the engine drains. */
 void queue_hurry(struct queue *queue, uint64_t at_ms);
 
 /* Entries in all topics and in line; 0: everything was handed over. */

@@ -58,8 +58,10 @@ static int buf_read(lua_State *L)
     luaL_argcheck(L, n >= 0, 2, "a count of bytes, 0 or more");
     size_t len;
     const char *data = bytes_of(view, &len);
-    if (view->position > len || (size_t)n > len - view->position)
-        return 0;
+    if (view->position > len || (size_t)n > len - view->position) {
+        lua_pushnil(L);
+        return 1;
+    }
     lua_pushlstring(L, data ? data + view->position : "", (size_t)n);
     view->position += (size_t)n;
     return 1;

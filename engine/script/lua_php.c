@@ -3,6 +3,7 @@
  * outside of the string, arguments left over) is done as PHP does it, without a word. PHP's
  * integers are signed 64-bit: those beyond 2^53 come as decimal text, and pack takes such text, up
  * to 2^64-1. */
+#include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 
 #include <inttypes.h>
@@ -406,20 +407,13 @@ static void write_item(struct packer *p, const struct item *item)
     }
 }
 
-static int failed(lua_State *L)
-{
-    lua_pushnil(L);
-    lua_insert(L, -2);
-    return 2;
-}
-
 static int php_pack(lua_State *L)
 {
     size_t len;
     const char *format = luaL_checklstring(L, 1, &len);
     struct packer p = {.L = L, .next = 2, .last = lua_gettop(L)};
     if (!first_pass(&p, format, len))
-        return failed(L);
+        return lua_fail(L, lua_tostring(L, -1));
     p.out = lua_newuserdata(L, (size_t)p.size);
     p.at = 0;
     p.next = 2;
@@ -638,7 +632,7 @@ static int php_unpack(lua_State *L)
     struct unpacker u = {.L = L, .table = lua_gettop(L), .data = data, .len = (int64_t)len};
     while (at < end) {
         if (!unpack_field(&u, &at, end))
-            return failed(L);
+            return lua_fail(L, lua_tostring(L, -1));
     }
     return 1;
 }
@@ -651,5 +645,5 @@ static const luaL_Reg functions[] = {
 
 void lua_php_open(lua_State *L)
 {
-    luaL_register(L, NULL, functions);
+    luaL_setfuncs(L, functions, 0);
 }

@@ -1,4 +1,5 @@
 /* Splitting, bytes, base64 and digests. */
+#include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 
 #include <lauxlib.h>
@@ -77,14 +78,11 @@ static const char *base64_fault(const char *text, size_t len, size_t *padding)
 
 static int base64_decode(lua_State *L)
 {
-    size_t len, padding;
+    size_t len, padding = 0;
     const char *text = luaL_checklstring(L, 1, &len), *why = base64_fault(text, len, &padding);
     luaL_argcheck(L, len < INT_MAX / 2, 1, "too long");
-    if (why) {
-        lua_pushnil(L);
-        lua_pushstring(L, why);
-        return 2;
-    }
+    if (why)
+        return lua_fail(L, why);
     unsigned char *out = lua_newuserdata(L, len / 4 * 3 + 1);
     int written = EVP_DecodeBlock(out, (const unsigned char *)text, (int)len);
     lua_pushlstring(L, (char *)out, (size_t)written - padding);
@@ -157,5 +155,5 @@ static const luaL_Reg functions[] = {
 
 void lua_text_open(lua_State *L)
 {
-    luaL_register(L, NULL, functions);
+    luaL_setfuncs(L, functions, 0);
 }

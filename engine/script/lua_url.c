@@ -504,5 +504,5 @@ static const luaL_Reg functions[] = {
 
 void lua_url_open(lua_State *L)
 {
-    luaL_register(L, NULL, functions);
+    luaL_setfuncs(L, functions, 0);
 }

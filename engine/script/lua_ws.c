@@ -195,6 +195,16 @@ static int ws_refuse(lua_State *L)
     return 0;
 }
 
+/* report(conn, text): an error in on_handshake is logged like one in on_message; the client stays.
+ */
+static int ws_report(lua_State *L)
+{
+    struct session *s = lua_conn_check(L, 1);
+    lua_settop(L, 2);
+    vm_log_error(vm_of(L), L, "on_handshake", s ? s->id : 0);
+    return 0;
+}
+
 /* -- frames in -- */
 
 static void keep_message(lua_State *L, struct ws_state *ws, const struct ws_item *item)
@@ -312,9 +322,9 @@ static int ws_send(lua_State *L)
 int luaopen_mixengine_websocket(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"input", ws_input}, {"accept", ws_accept},      {"refuse", ws_refuse},
-        {"send", ws_send},   {"decode", ws_decode_call}, {"encode", ws_encode_call},
-        {NULL, NULL},
+        {"input", ws_input},        {"accept", ws_accept}, {"refuse", ws_refuse},
+        {"report", ws_report},      {"send", ws_send},     {"decode", ws_decode_call},
+        {"encode", ws_encode_call}, {NULL, NULL},
     };
     vm_of(L)->websocket = true;
     lua_newtable(L);

@@ -674,17 +674,23 @@ void session_push_context(struct session *s, lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
 }
 
-/* The size of the context as JSON; what cannot be encoded was not set by a consumer and counts 0.
+/* The size of the context as JSON. A value that has no JSON was not set by a consumer and counts 0.
  */
 static size_t measure_context(struct session *s, lua_State *L)
 {
     struct buf *json = &s->vm->env->json;
     const char *why;
-    json->len = 0;
+    size_t size = 0, key_len;
     session_push_context(s, L);
-    json_encode(L, -1, json, &why);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        json->len = 0;
+        json_encode(L, -1, json, &why);
+        size += json->len;
+        if (lua_type(L, -2) == LUA_TSTRING && lua_tolstring(L, -2, &key_len))
+            size += key_len;
+    }
     lua_pop(L, 1);
-    return json->len;
+    return size;
 }
 
 static bool context_has_room(struct session *s, size_t more)

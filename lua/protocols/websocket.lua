@@ -47,7 +47,10 @@ function websocket.input(buf, conn, path, on_handshake)
     end
     local headers = setmetatable(core.accept(buf, conn), any_case)
     if on_handshake then
-        on_handshake(headers, conn)
+        local ok, err = xpcall(on_handshake, debug.traceback, headers, conn)
+        if not ok then
+            core.report(conn, err)
+        end
     end
     return n
 end

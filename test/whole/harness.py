@@ -104,16 +104,12 @@ class Engine:
         if options:
             block["options"] = [{"name": k, "value": v} for k, v in options.items()]
         block.update(server or {})
-        registry = free_port()
         self.config = {
             "logging": {"filename": "logs/engine.log", "level": "info", **(logging or {})},
             "center": {
-                "registry": {"port": registry, "bind": "127.0.0.1"},
                 "apiServer": {"port": self.center_port, "bind": "127.0.0.1", **(center or {})},
             },
             "engine": {
-                "centerRegistry": f"127.0.0.1:{registry}",
-                "meshPoint": {"port": free_port(), "bind": "127.0.0.1"},
                 "apiServer": {"port": self.api_port, "bind": "127.0.0.1", **(api or {})},
                 **(engine or {}),
                 "luavm": {"queue": queue or {}},
@@ -136,6 +132,7 @@ class Engine:
         return [binary(), *words, "-f", str(self.config_path)]
 
     def start(self, wait=True):
+        self._readies = len(re.findall(r"\bready\b", self.output()))
         self._stdout = open(self.folder / "stdout", "ab")
         self._stderr = open(self.folder / "stderr", "ab")
         self.process = subprocess.Popen(
@@ -149,7 +146,7 @@ class Engine:
     def wait_ready(self):
         def ready():
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output()}"
-            return re.search(r"\bready\b", self.output())
+            return len(re.findall(r"\bready\b", self.output())) > self._readies
         wait_until(ready, 15, "ready")
 
     def run(self, *words, limit=20):

@@ -43,16 +43,11 @@ class Lab(wsclient.Client):
     def __init__(self, port, **options):
         super().__init__(port, **options)
         self.handshake("/")
+        self.id = int(self.lua("return conn:client_id()")[0])
 
     def lua(self, code):
         """Everything that the code returned."""
         return values(self.ask("=" + code))
-
-    @property
-    def id(self):
-        if not hasattr(self, "_id"):
-            self._id = int(self.lua("return conn:client_id()")[0])
-        return self._id
 
     @property
     def worker(self):

@@ -170,7 +170,10 @@ def test_protocol_input_returns_too_much(lines, other):
     """A packet that is not complete: more may come, or the connection may end; nothing else."""
     with LineClient(lines.port) as client:
         client.raw(b"input-past\n")
-        assert client.silent(0.3) or not client.buffer
+        try:
+            assert client.silent(0.3)
+        except Closed:
+            pass
 
 
 def test_protocol_input_disconnects(lines, other):
@@ -291,16 +294,17 @@ end
             assert (event := api.message()).client == 0 and event.data == "a"
 
 
-def test_waiting_inside_a_sort_callback(client):
-    with pytest.raises(LuaError):
-        client.lua("table.sort({ 3, 1, 2 }, function(a, b) conn:wait_context_value('no') return a < b end)")
-    client.send("~table.sort({ 3, 1, 2 }, function(a, b) conn:wait_context_value('no') return a < b end)")
-    assert client.ask("goes on") == "goes on"
-
-
-def test_waiting_inside_a_gsub_callback(client):
-    with pytest.raises(LuaError):
-        client.lua("return (('x'):gsub('x', function() return conn:wait_context_value('no') end))")
+@pytest.mark.parametrize("code", [
+    "table.sort({ 3, 1, 2 }, function(a, b) _, why = conn:wait_context_value('no') return a < b end)",
+    "(('x'):gsub('x', function() _, why = conn:wait_context_value('no') end))"])
+def test_waiting_inside_a_callback_of_c(client, code):
+    """It raises, or returns nil and why; it does not hang."""
+    try:
+        why = client.lua(f"why = nil local x = {code} return why" if code[0] == "(" else f"why = nil {code} return why")
+    except LuaError as error:
+        why = error.args
+    assert isinstance(why[0], str), why
+    client.send("~" + code if code[0] != "(" else "~return " + code)
     assert client.ask("goes on") == "goes on"
 
 
@@ -315,8 +319,7 @@ def test_waiting_inside_a_coroutine_of_its_own(engine, client, make):
     with Api(engine.api_port) as api:
         assert api.func(number, "set_context_value", "k", 7).error is None
     text = client.text()
-    if text != "+ n7":
-        assert "attempt to" in str(text) or text.startswith(("- s", "+ s")), text
+    assert text == "+ n7" or text.startswith(("- s", "+ z s", "+ s")), text
     assert client.ask("goes on") == "goes on"
 
 
@@ -547,7 +550,7 @@ def buf(buf_engine):
     ("return buf:read(100000), buf:position()", lambda code: [None, 0]),
     ("buf:read(6) return buf:read(100000), buf:position(), buf:length()", lambda code: [None, 6, len(code) + 1]),
     ("buf:read(6) return buf:tostring()", lambda code: [code + "\n"]),
-    ("return buf:read(buf:length()), buf:position(), buf:read(1)",
+    ("return buf:read(buf:length()), buf:position(), (buf:read(1))",
      lambda code: [code + "\n", len(code) + 1, None]),
     ("return buf:read(0), buf:position()", lambda code: ["", 0]),
 ])

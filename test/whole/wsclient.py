@@ -247,6 +247,7 @@ class Client:
         self.frame(PING, payload)
         got = self.recv()
         assert (got.opcode, got.payload) == (PONG, payload), got
+        return self
 
     def silent(self, limit):
         """True when nothing arrives within `limit` seconds (not scaled)."""
