@@ -8,6 +8,7 @@
 #include "queue/gate.h"
 #include "script/lua_modules.h"
 #include "script/session.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -79,6 +80,7 @@ static void on_gone(struct script_env *env, int server)
 static void start(void)
 {
     char error[512];
+    signal(SIGPIPE, SIG_IGN);
     CHECK(log_start(&(struct log_options){.filename = "/dev/null", .level = LOG_LEVEL_ERROR}) == 0);
     CHECK(uv_loop_init(&w.loop) == 0);
     wheel_init(&w.wheel, &w.loop);
@@ -116,9 +118,11 @@ static void start(void)
 
 static void turn(void)
 {
-    do {
+    for (bool left = true; left;) {
         uv_run(&w.loop, UV_RUN_NOWAIT);
-    } while (script_env_turn(&w.env, 100) | conns_flush(&w.conns, 100));
+        left = script_env_turn(&w.env, 100);
+        left |= conns_flush(&w.conns, 100);
+    }
 }
 
 static void let_go(void)
