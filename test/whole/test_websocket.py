@@ -438,12 +438,14 @@ def head(first=b"GET /chat HTTP/1.1\r\n", host=HOST, upgrade=UPGRADE, key=KEY, v
 
 REFUSED = {
     "post": (head(b"POST /chat HTTP/1.1\r\n"), {405}), "options": (head(b"OPTIONS /chat HTTP/1.1\r\n"), {405}),
+    "put": (head(b"PUT /chat HTTP/1.1\r\n"), {405}),
     "http 1.0": (head(b"GET /chat HTTP/1.0\r\n"), {400, 426, 505}),
     "http 2": (head(b"GET /chat HTTP/2.0\r\n"), {400, 505}),
     "no version": (head(b"GET /chat\r\n"), {400}), "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400}),
     "wrong path": (head(b"GET /other HTTP/1.1\r\n"), {404}), "root": (head(b"GET / HTTP/1.1\r\n"), {404}),
     "wrong case": (head(b"GET /Chat HTTP/1.1\r\n"), {404}),
     "no key": (head(key=b""), {400}), "short key": (head(key=b"Sec-WebSocket-Key: abc\r\n"), {400}),
+    "key not in base64": (head(key=b"Sec-WebSocket-Key: dGhl*HNhbXBsZSBub25jZQ==\r\n"), {400}),
     "two keys": (head(more=KEY), {400}),
     "old version": (head(version=b"Sec-WebSocket-Version: 8\r\n"), {400, 426}),
     "no websocket version": (head(version=b""), {400, 426}),

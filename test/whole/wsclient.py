@@ -99,6 +99,8 @@ def parse_frame(buffer, at=0):
         if len(buffer) - at < 10:
             return None
         length, head = struct.unpack_from("!Q", buffer, at + 2)[0], 10
+    shortest = 2 if length < 126 else 4 if length < 65536 else 10
+    assert head == shortest, f"{length} bytes announced with a header of {head}"
     end = at + head + length
     if len(buffer) < end:
         return None
