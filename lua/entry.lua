@@ -40,9 +40,9 @@ function protocol_decode(str, conn)
     return websocket.decode(conn)
 end
 
--- Turns what consumers send into bytes.
-function protocol_encode(str, conn)
-    return websocket.encode(str)
+-- Turns what consumers send into bytes; type is "text" or "binary".
+function protocol_encode(str, conn, type)
+    return websocket.encode(str, type)
 end
 
 function on_message(msg, conn)

@@ -56,6 +56,9 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         return consumer_on_receive(*consumer, in, len);
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return consumer_on_writable(*consumer);
+    case LWS_CALLBACK_RECEIVE_PONG:
+        consumer_on_pong(*consumer, in, len);
+        break;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
     case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
         consumer_on_closing(*consumer);

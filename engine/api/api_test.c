@@ -3,6 +3,7 @@
 #include "api/api_private.h"
 #include "api/consumer.h"
 #include "api/socket.h"
+#include "api/window.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include <errno.h>
@@ -341,7 +342,7 @@ static int ws_dial(struct world *w)
     return fd;
 }
 
-enum { TEXT = 1, BINARY = 2, CLOSE = 8, FIN = 0x80 };
+enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10, FIN = 0x80 };
 
 static void ws_send_frame(int fd, int first, const char *data, size_t len)
 {
@@ -368,8 +369,8 @@ static void ws_send(int fd, const char *text)
     ws_send_frame(fd, FIN | TEXT, text, strlen(text));
 }
 
-/* Reads one frame into a buffer of its own kind: returns the opcode; `text` is terminated. */
-static int ws_read(int fd, char *text, size_t size)
+/* Reads one frame, whatever it is: returns the opcode; `text` is terminated. */
+static int ws_read_frame(int fd, char *text, size_t size)
 {
     unsigned char head[10];
     recv_all(fd, head, 2);
@@ -385,6 +386,15 @@ static int ws_read(int fd, char *text, size_t size)
     recv_all(fd, text, len);
     text[len] = '\0';
     return head[0] & 15;
+}
+
+/* The next frame that is no ping; pings are answered, as all libraries do. */
+static int ws_read(int fd, char *text, size_t size)
+{
+    int opcode;
+    while ((opcode = ws_read_frame(fd, text, size)) == PING)
+        ws_send_frame(fd, FIN | PONG, text, strlen(text));
+    return opcode;
 }
 
 static void expect(int fd, const char *text)
@@ -928,7 +938,34 @@ static int read_event_number(int fd, char *text)
     return atoi(at + 5);
 }
 
-/* What the dead one loses is what its two socket buffers hold; all else reaches the other. */
+static void push_numbers(struct world *w, int from, int to)
+{
+    char *json = xcalloc(1, ENTRY_BYTES + 256);
+    memset(json, ' ', ENTRY_BYTES);
+    for (int i = from; i < to; i++) {
+        char number[16];
+        int len = snprintf(number, sizeof number, "[%d]", i);
+        memcpy(json, number, (size_t)len);
+        push(w, "a", 1, json);
+    }
+    free(json);
+}
+
+/* A second consumer gets all but the first `lost_most` of the entries from `from` on, in order. */
+static void rest_reaches_another(struct world *w, int from, int lost_most)
+{
+    char *text = xmalloc(ENTRY_BYTES + 256);
+    int live = ws_dial(w);
+    ws_send(live, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":1}");
+    int first = read_event_number(live, text);
+    assert_in_range(first, from, from + lost_most);
+    for (int i = first + 1; i < ENTRIES; i++)
+        assert_int_equal(read_event_number(live, text), i);
+    free(text);
+    close(live);
+}
+
+/* It has never answered a ping: what it loses is what the two socket buffers hold. */
 static void consumer_that_takes_nothing_is_dropped(void **state)
 {
     struct world *w = *state;
@@ -936,23 +973,47 @@ static void consumer_that_takes_nothing_is_dropped(void **state)
     int small = 8192, dead = ws_dial(w);
     setsockopt(dead, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     converse(dead, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":0}", DONE_B("0"));
-    char *json = xcalloc(1, ENTRY_BYTES + 256);
-    memset(json, ' ', ENTRY_BYTES);
-    for (int i = 0; i < ENTRIES; i++) {
-        char number[16];
-        int len = snprintf(number, sizeof number, "[%d]", i);
-        memcpy(json, number, (size_t)len);
-        push(w, "a", 1, json);
-    }
-    int live = ws_dial(w);
-    ws_send(live, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":1}");
-    int first = read_event_number(live, json);
-    assert_in_range(first, 0, WINDOW / ENTRY_BYTES);
-    for (int i = first + 1; i < ENTRIES; i++)
-        assert_int_equal(read_event_number(live, json), i);
-    free(json);
+    push_numbers(w, 0, ENTRIES);
+    rest_reaches_another(w, 0, WINDOW / ENTRY_BYTES);
     close(dead);
-    close(live);
+}
+
+/* Its kernel would take megabytes that its program never sees. */
+static void what_a_dead_consumer_loses_is_bounded_by_what_it_has_read(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    enum { READ = 500 };
+    int large = 8 << 20, dead = ws_dial(w);
+    setsockopt(dead, SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
+    converse(dead, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":0}", DONE_B("0"));
+    char *text = xmalloc(ENTRY_BYTES + 256);
+    push_numbers(w, 0, READ);
+    for (int i = 0; i < READ; i++)
+        assert_int_equal(read_event_number(dead, text), i);
+    free(text);
+    push_numbers(w, READ, ENTRIES);
+    rest_reaches_another(w, READ, WINDOW_MAX / ENTRY_BYTES + 1);
+    close(dead);
+}
+
+/* It reads an event only now and then, for longer than the stall timeout in all. */
+static void slow_consumer_stays(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    int fd = ws_dial(w);
+    char *text = xmalloc(ENTRY_BYTES + 256);
+    converse(fd, "{\"m\":\"queue.pop\",\"p\":[\"a\"],\"i\":0}", DONE_B("0"));
+    push_numbers(w, 0, ENTRIES);
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(read_event_number(fd, text), i);
+        usleep(50000); /* the pace is what is tested: 3 s where 1 s without a sign is the end */
+    }
+    for (int i = 60; i < ENTRIES; i++)
+        assert_int_equal(read_event_number(fd, text), i);
+    free(text);
+    close(fd);
 }
 
 /* ---- the end ---- */
@@ -1028,6 +1089,8 @@ int main(void)
         TEST(events_are_spelled_as_asked),
         TEST(events_come_in_order),
         TEST(consumer_that_takes_nothing_is_dropped),
+        TEST(what_a_dead_consumer_loses_is_bounded_by_what_it_has_read),
+        TEST(slow_consumer_stays),
         TEST(drain_hands_over_what_is_there),
         TEST(drain_ends_when_its_time_is_over),
     };

@@ -2,6 +2,7 @@
 #include "api/pending.h"
 #include "api/request.h"
 #include "api/socket.h"
+#include "api/window.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "msg/client_id.h"
@@ -32,8 +33,9 @@ struct consumer {
     bool asked;  /* for the writable callback */
     bool paused; /* not read */
     bool silent; /* nothing may be sent any more */
+    struct window window;
     struct timeout answers, stall;
-    uint64_t acked; /* bytes that the peer had taken when `stall` was set */
+    uint64_t taken, taken_ms; /* what the peer had taken when that last changed, for `stall` */
 };
 
 /* ---- when to write ---- */
@@ -43,15 +45,34 @@ static int fd_of(const struct consumer *c)
     return lws_get_socket_fd(c->wsi);
 }
 
-static void on_stall(struct timeout *timeout);
+/* Changes whenever the peer has taken something: bytes into its kernel, or events into its program.
+ */
+static uint64_t taken(const struct consumer *c)
+{
+    return socket_acked(fd_of(c)) + c->window.heard;
+}
 
-static void watch(struct consumer *c)
+static uint64_t patience_ms(const struct consumer *c)
 {
     const struct config *config = c->api->options.config;
-    uint64_t seconds = c->ready ? config->queue.stall_timeout : config->engine_api.write_timeout;
-    c->acked = socket_acked(fd_of(c));
-    if (seconds > 0)
-        wheel_set(&c->api->wheel, &c->stall, seconds * 1000, on_stall);
+    return 1000 *
+           (uint64_t)(c->ready ? config->queue.stall_timeout : config->engine_api.write_timeout);
+}
+
+static void on_stall(struct timeout *timeout);
+
+static void look_again(struct consumer *c)
+{
+    if (patience_ms(c) > 0)
+        wheel_set(&c->api->wheel, &c->stall, patience_ms(c) / 4, on_stall);
+}
+
+/* From now on something waits for the peer to take what it was sent. */
+static void watch(struct consumer *c)
+{
+    c->taken = taken(c);
+    c->taken_ms = uv_now(&c->api->loop);
+    look_again(c);
 }
 
 static void want_write(struct consumer *c)
@@ -107,21 +128,27 @@ static void peer_name(const struct consumer *c, char text[PEER_NAME])
     snprintf(text, PEER_NAME, "%s port %d", host, socket_port(&address));
 }
 
-/* Slow is not dead: as long as the peer takes bytes it has another round. */
-static void on_stall(struct timeout *timeout)
+static void drop(struct consumer *c)
 {
-    struct consumer *c = container_of(timeout, struct consumer, stall);
     char peer[PEER_NAME];
-    if (socket_acked(fd_of(c)) != c->acked) {
-        watch(c);
-        return;
-    }
     peer_name(c, peer);
     log_warn("api", "consumer %s takes nothing: dropped", peer);
     fall_silent(c);
     /* With a reset, not a farewell: the kernel would keep offering what is in its buffer. */
     socket_abort(fd_of(c));
     lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+}
+
+/* Slow is not dead: whoever takes something has all the time again. */
+static void on_stall(struct timeout *timeout)
+{
+    struct consumer *c = container_of(timeout, struct consumer, stall);
+    if (taken(c) != c->taken)
+        watch(c);
+    else if (uv_now(&c->api->loop) - c->taken_ms >= patience_ms(c))
+        drop(c);
+    else
+        look_again(c);
 }
 
 /* ---- replies ---- */
@@ -391,8 +418,18 @@ static const struct subscription *subscription_of(const struct consumer *c, cons
     return NULL;
 }
 
+static int write_ping(struct consumer *c)
+{
+    unsigned char frame[LWS_PRE + WINDOW_PING + 1];
+    size_t len = window_ping(&c->window, (char *)frame + LWS_PRE);
+    return lws_write(c->wsi, frame + LWS_PRE, len, LWS_WRITE_PING);
+}
+
+/* 0: there is none, or it has not read enough of those before. */
 static int write_event(struct consumer *c)
 {
+    if (window_is_full(&c->window))
+        return 0;
     struct entry *entry = c->ready ? queue_take(c->queue) : NULL;
     if (!entry) {
         c->ready = false;
@@ -409,7 +446,11 @@ static int write_event(struct consumer *c)
     buf_append(&c->out, entry->json, entry->len);
     buf_append_str(&c->out, ENVELOPE_EVENT_TAIL);
     free(entry);
-    return end_frame(c);
+    c->window.sent += c->out.len - LWS_PRE;
+    int len = end_frame(c);
+    if (len > 0 && window_wants_ping(&c->window) && write_ping(c) < 0)
+        return -1;
+    return len;
 }
 
 /* Replies first, then events, while the socket takes them; an entry is not taken before its turn to
@@ -437,7 +478,7 @@ static int write_batch(struct consumer *c)
 static bool has_more(const struct consumer *c)
 {
     const struct reply *reply = pending_front(&c->owed);
-    return c->ready || (reply && reply->outstanding == 0);
+    return (c->ready && !window_is_full(&c->window)) || (reply && reply->outstanding == 0);
 }
 
 int consumer_on_writable(struct consumer *c)
@@ -445,9 +486,9 @@ int consumer_on_writable(struct consumer *c)
     c->asked = false;
     if (c->silent)
         return 0;
-    wheel_clear(&c->api->wheel, &c->stall);
     if (!has_more(c))
         return 0;
+    wheel_clear(&c->api->wheel, &c->stall);
     socket_cork(fd_of(c), true);
     int status = write_batch(c);
     socket_cork(fd_of(c), false);
@@ -458,7 +499,16 @@ int consumer_on_writable(struct consumer *c)
     pause_or_resume(c);
     if (has_more(c))
         want_write(c);
+    else if (c->ready)
+        watch(c);
     return 0;
+}
+
+void consumer_on_pong(struct consumer *c, const void *data, size_t len)
+{
+    window_pong(&c->window, data, len);
+    if (c->ready)
+        want_write(c);
 }
 
 /* ---- from open to closed ---- */

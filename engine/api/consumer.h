@@ -7,8 +7,9 @@
  * that come later are dropped.
  *
  * With CONSUMER_PENDING_MAX replies owed, or CONSUMER_PENDING_BYTES of requests unanswered, a
- * connection is not read until half of them have gone. One whose socket takes nothing for
- * queue.stallTimeout while events wait for it, or for the API's writeTimeout otherwise, is dropped.
+ * connection is not read until half of them have gone. Events are sent as far ahead as window.h
+ * says. A peer that takes nothing for queue.stallTimeout while events wait for it, or for the API's
+ * writeTimeout otherwise, is dropped.
  */
 #pragma once
 
@@ -18,8 +19,7 @@ enum {
     CONSUMER_MESSAGE_MAX = 4 << 20,
     CONSUMER_PENDING_MAX = 1024,
     CONSUMER_PENDING_BYTES = 8 << 20,
-    CONSUMER_SOCKET_BUFFER =
-        64 << 10, /* what a dead consumer can lose, together with its own window */
+    CONSUMER_SOCKET_BUFFER = 64 << 10,
     CONSUMER_LINGER_MS = 500,
     CONSUMER_BATCH_MESSAGES = 256,
     CONSUMER_BATCH_BYTES = 256 << 10,
@@ -31,6 +31,7 @@ struct consumer;
 int consumer_open(struct api *api, struct lws *wsi, struct consumer **out);
 int consumer_on_receive(struct consumer *consumer, const void *data, size_t len);
 int consumer_on_writable(struct consumer *consumer);
+void consumer_on_pong(struct consumer *consumer, const void *data, size_t len);
 
 /* One side has begun to close: nothing is sent any more, and what was meant for it moves on. A peer
  * that does not do its part of the closing is cut off after CONSUMER_LINGER_MS. */
