@@ -1,6 +1,6 @@
 #include "api/access.h"
-#include "api/base64.h"
 #include "base/check.h"
+#include "proto/base64.h"
 #include <fnmatch.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

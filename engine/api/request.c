@@ -2,9 +2,9 @@
  * are looked up by either spelling's name, whatever spelled the envelope, and arguments may come as
  * a list, as the one element of a list, or as an object whose values count in their order. */
 #include "api/request.h"
-#include "api/base64.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
+#include "proto/base64.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>

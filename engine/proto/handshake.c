@@ -2,8 +2,8 @@
  * that has come whole and well-formed is asked what it wants. So an answer never changes with the
  * bytes that follow. */
 #include "proto/handshake.h"
-
 #include "base/check.h"
+#include "proto/base64.h"
 #include <openssl/evp.h>
 #include <string.h>
 #include <strings.h>
@@ -274,18 +274,13 @@ static enum handshake_result check_target(struct handshake *h)
     return HANDSHAKE_OK;
 }
 
-static bool is_base64(char c)
-{
-    return is_alnum(c) || c == '+' || c == '/';
-}
-
 /* Base64 of 16 bytes: 22 digits and "==". */
 static bool is_key(struct slice s)
 {
     if (s.len != HANDSHAKE_KEY_LEN || memcmp(s.data + s.len - 2, "==", 2) != 0)
         return false;
     for (size_t i = 0; i < s.len - 2; i++)
-        if (!is_base64(s.data[i]))
+        if (!base64_has(s.data[i]))
             return false;
     return true;
 }

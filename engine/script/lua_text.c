@@ -1,4 +1,5 @@
 /* Splitting, bytes, base64 and digests. */
+#include "proto/base64.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 
@@ -43,7 +44,7 @@ static int bytes_tostring(lua_State *L)
     return 1;
 }
 
-static int base64_encode(lua_State *L)
+static int text_base64_encode(lua_State *L)
 {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
@@ -54,38 +55,15 @@ static int base64_encode(lua_State *L)
     return 1;
 }
 
-static bool is_base64(unsigned char c)
+static int text_base64_decode(lua_State *L)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-           c == '/';
-}
-
-/* Whole groups of four, padding in the last one alone. EVP_DecodeBlock skips white space at both
- * ends and takes padding anywhere. */
-static const char *base64_fault(const char *text, size_t len, size_t *padding)
-{
-    if (len % 4 != 0)
-        return "base64: the length is no multiple of 4";
-    *padding = 0;
-    while (*padding < 2 && *padding < len && text[len - 1 - *padding] == '=')
-        ++*padding;
-    for (size_t i = 0; i < len - *padding; i++) {
-        if (!is_base64((unsigned char)text[i]))
-            return "base64: a character that is not in the alphabet";
-    }
-    return NULL;
-}
-
-static int base64_decode(lua_State *L)
-{
-    size_t len, padding = 0;
-    const char *text = luaL_checklstring(L, 1, &len), *why = base64_fault(text, len, &padding);
-    luaL_argcheck(L, len < INT_MAX / 2, 1, "too long");
-    if (why)
-        return lua_fail(L, why);
-    unsigned char *out = lua_newuserdata(L, len / 4 * 3 + 1);
-    int written = EVP_DecodeBlock(out, (const unsigned char *)text, (int)len);
-    lua_pushlstring(L, (char *)out, (size_t)written - padding);
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    struct blob *bytes = base64_decode(text, len);
+    if (!bytes)
+        return lua_fail(L, "base64: not valid");
+    lua_pushlstring(L, bytes->data, bytes->len);
+    blob_unref(bytes);
     return 1;
 }
 
@@ -144,8 +122,8 @@ static int sha1_bin(lua_State *L)
 static const luaL_Reg functions[] = {
     {"str_split", str_split},
     {"bytes_tostring", bytes_tostring},
-    {"base64_encode", base64_encode},
-    {"base64_decode", base64_decode},
+    {"base64_encode", text_base64_encode},
+    {"base64_decode", text_base64_decode},
     {"md5", md5},
     {"md5_bin", md5_bin},
     {"sha1", sha1},

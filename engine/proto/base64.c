@@ -1,4 +1,4 @@
-#include "api/base64.h"
+#include "proto/base64.h"
 #include <stdint.h>
 
 static int digit_of(char c)
@@ -10,6 +10,11 @@ static int digit_of(char c)
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
     return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool base64_has(char c)
+{
+    return digit_of(c) >= 0;
 }
 
 struct blob *base64_decode(const char *text, size_t len)
