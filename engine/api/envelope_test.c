@@ -163,6 +163,9 @@ static void calls_take_arguments_in_many_shapes(void **state)
         {CALL("\"f\":\"set_context_value\",\"a\":[\"uid\",null]"), "B 1: set 5|uid|null"},
         {CALL("\"f\":\"set_context_value\",\"a\":{\"k\":\"uid\",\"v\":{\"a\": [1]}}"),
          "B 1: set 5|uid|{\"a\":[1]}"},
+        {"{\"method\":\"conn.call\",\"params\":{\"client_id\":5,\"method\":\"set_context_value\","
+         "\"params\":{\"uid\":1}},\"id\":0}",
+         "A 0: set 5|uid|1"},
         {CALL("\"f\":\"set_context_value\",\"a\":[\"uid\"]"),
          "B 1: bad 101 set_context_value takes a key and a value"},
         {CALL("\"f\":\"set_context_value\",\"a\":[[],1]"), "B 1: bad 101 the key is not a string"},

@@ -64,6 +64,7 @@ static void pack_json(struct buf *packed, const json_t *value)
 struct arguments {
     const json_t **items;
     size_t count;
+    const char *key; /* they are the one member of an object: its name; else NULL */
 };
 
 static void arguments_add(struct arguments *args, const json_t *item)
@@ -169,16 +170,21 @@ static void read_consume(struct request *out, const json_t *params)
 
 /* ---- conn.call ---- */
 
+/* A key and a value, or, as the first clients sent it, an object of that one member. */
 static void call_set_value(struct request *out, struct arguments *args)
 {
     struct buf packed = {0};
     out->command->kind = COMMAND_SET_CONTEXT;
-    if (args->count != 2)
+    if (args->key) {
+        strings_add(&packed, args->key, strlen(args->key));
+        pack_json(&packed, args->items[0]);
+    } else if (args->count != 2) {
         refuse(out, ENVELOPE_INVALID, "set_context_value takes a key and a value");
-    else if (!pack_text(&packed, args->items[0]))
+    } else if (!pack_text(&packed, args->items[0])) {
         refuse(out, ENVELOPE_INVALID, "the key is not a string");
-    else
+    } else {
         pack_json(&packed, args->items[1]);
+    }
     out->command->data = blob_new(packed.data, packed.len);
     buf_free(&packed);
 }
@@ -272,6 +278,8 @@ static void read_call(struct request *out, const json_t *params)
     }
     struct arguments args = {0};
     arguments_add_all(&args, values);
+    if (json_is_object(values) && args.count == 1)
+        args.key = json_object_iter_key(json_object_iter((json_t *)values));
     function->read(out, &args);
     free(args.items);
 }
