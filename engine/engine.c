@@ -1,6 +1,7 @@
 #include "engine.h"
 #include "api/api.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mesh/mesh_local.h"
@@ -20,6 +21,7 @@
 enum {
     NODE = 1, /* this process, until nodes form a mesh */
     WATCHDOG_MS = 1000,
+    JOIN_MS = 3000,           /* for a script that runs to return, when all stops */
     DESCRIPTOR_RESERVE = 128, /* for loops, logs, scripts, consumers */
     EXIT_CONFIG = 78,         /* sysexits.h EX_CONFIG */
 };
@@ -38,7 +40,7 @@ struct engine {
     struct mesh *mesh;
     struct acceptor *acceptor;
     struct watchdog *watchdog;
-    bool draining;
+    bool draining, stopped;
     int drained_workers;
     char error[1024];
 };
@@ -165,7 +167,7 @@ static void on_message(struct msg *msg, void *data)
     if (msg->type == MSG_CLOSED) {
         struct msg_closed *closed = container_of(msg, struct msg_closed, msg);
         acceptor_closed(e->acceptor, closed->server, closed->worker);
-    } else if (msg->type == MSG_DRAINED) {
+    } else if (msg->type == MSG_DRAINED && !e->stopped) {
         on_drained(e);
     }
     free(msg);
@@ -263,6 +265,36 @@ static void watch_signals(struct engine *e)
     }
 }
 
+/* False when a worker's script does not return. */
+static bool stop_workers(struct engine *e)
+{
+    uint64_t deadline = clock_ms() + JOIN_MS;
+    bool all = true;
+    for (int i = 0; i < e->worker_count; i++)
+        post(e->boxes[i], MSG_STOP);
+    for (int i = 0; i < e->worker_count; i++)
+        if (!worker_join(e->workers[i], deadline)) {
+            log_error("engine", "worker %d is in a script that does not return", i);
+            all = false;
+        }
+    return all;
+}
+
+static void stop_api(struct engine *e)
+{
+    post(api_box(e->api), MSG_STOP);
+    api_join(e->api);
+}
+
+/* Nothing that the script may still use can be freed. */
+static _Noreturn void leave_at_once(struct engine *e)
+{
+    stop_api(e);
+    log_info("engine", "stopped, with a script that does not return");
+    log_stop();
+    _exit(EXIT_FAILURE);
+}
+
 static void run(struct engine *e)
 {
     watch_signals(e);
@@ -274,15 +306,13 @@ static void run(struct engine *e)
     log_info("engine", "ready: %d worker%s, process %d", e->worker_count,
              e->worker_count == 1 ? "" : "s", (int)getpid());
     uv_run(&e->loop, UV_RUN_DEFAULT);
-    for (int i = 0; i < e->worker_count; i++)
-        post(e->boxes[i], MSG_STOP);
-    for (int i = 0; i < e->worker_count; i++)
-        worker_join(e->workers[i]);
+    e->stopped = true; /* what is drained from here on goes nowhere */
+    if (!stop_workers(e))
+        leave_at_once(e);
     /* Commands that nobody has carried out go back to the api while it still listens. */
     for (int i = 0; i < e->worker_count; i++)
         mailbox_drain(e->boxes[i]);
-    post(api_box(e->api), MSG_STOP);
-    api_join(e->api);
+    stop_api(e);
     watchdog_stop(e->watchdog);
     for (size_t i = 0; i < 3; i++)
         uv_close((uv_handle_t *)&e->signals[i], NULL);

@@ -17,7 +17,7 @@ enum {
     BACKLOG = 4096,   /* the kernel cuts it to net.core.somaxconn */
     RETRY_MS = 100,   /* how soon a pause for want of descriptors is looked at again */
     ID_CHECK_MS = 20, /* how often the second is looked at before the first accept */
-    REFUSED_LOG_MS = 10000,
+    LOG_EACH_MS = 10000,
 };
 
 struct listener {
@@ -35,6 +35,7 @@ struct acceptor {
     unsigned *load; /* connections by worker */
     unsigned total;
     bool paused, stopped;
+    uint64_t pause_logged_ms;
     uint32_t bound_s;
     uv_timer_t timer; /* start, and the end of a pause */
 };
@@ -69,6 +70,10 @@ static void pause_accepting(struct acceptor *a, const char *why)
     a->paused = true;
     watch(a, false);
     CHECK(uv_timer_start(&a->timer, on_retry, RETRY_MS, RETRY_MS) == 0);
+    uint64_t now = uv_now(a->options.loop);
+    if (a->pause_logged_ms && now - a->pause_logged_ms < LOG_EACH_MS)
+        return;
+    a->pause_logged_ms = now;
     log_warn("net", "no new connections for now: %s (%u open); raise the limit on open files", why,
              a->total);
 }
@@ -100,7 +105,7 @@ static void refuse(struct listener *l, int fd)
 {
     close(fd);
     uint64_t now = uv_now(l->acceptor->options.loop);
-    if (l->refused_logged_ms && now - l->refused_logged_ms < REFUSED_LOG_MS)
+    if (l->refused_logged_ms && now - l->refused_logged_ms < LOG_EACH_MS)
         return;
     l->refused_logged_ms = now;
     log_warn("net", "server on port %d has its maxConnections of %u: new connections are refused",

@@ -10,6 +10,9 @@ enum {
     IOV_MAX_FLUSH = 64,
     LINGER_MS = 1000,
     SWEEP_MS = 1000,
+    /* A loop that was held up meets its timers first: before a timeout is believed, the loop polls
+     * once more. */
+    LAST_LOOK_MS = 1,
 };
 
 enum state { OPEN, FLUSHING, LINGERING, CLOSED };
@@ -23,16 +26,16 @@ struct conn {
     struct list in_all, in_dirty, in_paused;
     enum state state;
     bool held;        /* by the owner */
-    bool in_input;    /* on_input is running */
     bool ended;       /* the peer has sent its end */
     bool reading;     /* the transport is */
     unsigned writing; /* frames of the write that waits */
     /* input that was not taken yet */
     struct buf in;
     uint64_t last_read_ms;
-    struct timeout read_timer;  /* OPEN: silence; LINGERING: patience */
-    struct timeout write_timer; /* while a write waits */
-    size_t unwritten;           /* when the write timer was set */
+    struct timeout read_timer;     /* OPEN: silence; LINGERING: patience */
+    struct timeout write_timer;    /* while a write waits */
+    size_t unwritten;              /* when the write timer was set */
+    bool silence_seen, stall_seen; /* the timer is over, and a last look is being taken */
     /* the write queue: a ring of references */
     struct frame **out, *out_inline[INLINE_FRAMES];
     uint32_t out_head, out_count, out_cap;
@@ -223,12 +226,15 @@ static void on_write_stalls(struct timeout *timeout)
 {
     struct conn *conn = container_of(timeout, struct conn, write_timer);
     size_t unwritten = transport_unwritten(conn->transport);
-    if (unwritten == conn->unwritten) {
+    bool stalls = unwritten == conn->unwritten;
+    if (stalls && conn->stall_seen) {
         break_off(conn, "write timeout");
         return;
     }
+    conn->stall_seen = stalls;
     conn->unwritten = unwritten;
-    wheel_set(conn->conns->wheel, timeout, conn->limits->write_timeout, on_write_stalls);
+    wheel_set(conn->conns->wheel, timeout, stalls ? LAST_LOOK_MS : conn->limits->write_timeout,
+              on_write_stalls);
 }
 
 /* The socket is full: hands libuv what is left and waits for its word. */
@@ -241,6 +247,7 @@ static void write_later(struct conn *conn)
         return;
     }
     if (conn->limits->write_timeout && !timeout_is_set(&conn->write_timer)) {
+        conn->stall_seen = false;
         conn->unwritten = transport_unwritten(conn->transport);
         wheel_set(conn->conns->wheel, &conn->write_timer, conn->limits->write_timeout,
                   on_write_stalls);
@@ -290,11 +297,29 @@ static void on_written(void *owner, int status)
     flush(conn);
 }
 
+static bool has_room(const struct conn *conn, const struct frame *frame)
+{
+    return conn->out_bytes + frame->len <= conn->limits->max_backlog;
+}
+
+/* What was not offered to the socket yet does not make a client slow. */
+static void flush_early(struct conn *conn)
+{
+    if (conn->writing > 0)
+        return;
+    list_remove(&conn->in_dirty);
+    flush(conn);
+}
+
 int conn_send(struct conn *conn, struct frame *frame)
 {
+    if (conn->state == OPEN && !has_room(conn, frame))
+        flush_early(conn);
     if (conn->state != OPEN)
         return UV_ENOTCONN;
-    if (conn->out_bytes + frame->len > conn->limits->max_backlog) {
+    if (frame->len == 0)
+        return 0;
+    if (!has_room(conn, frame)) {
         break_off(conn, "slow client: more than maxBacklog bytes wait to be written");
         return UV_ENOBUFS;
     }
@@ -318,9 +343,7 @@ bool conns_flush(struct conns *conns, unsigned max)
 
 static void hand_over_held(struct conn *conn)
 {
-    conn->in_input = true;
     size_t taken = conn->handlers->on_input(conn->owner, conn->in.data, conn->in.len);
-    conn->in_input = false;
     if (taken == conn->in.len || conn->state != OPEN)
         buf_free(&conn->in);
     else
@@ -378,9 +401,7 @@ static void on_bytes(void *owner, const char *data, size_t len)
         if (!conn->held)
             hand_over_held(conn);
     } else {
-        conn->in_input = true;
         size_t taken = conn->handlers->on_input(conn->owner, data, len);
-        conn->in_input = false;
         if (taken < len && conn->state == OPEN)
             buf_append(&conn->in, data + taken, len - taken);
     }
@@ -405,10 +426,14 @@ static void on_silence(struct timeout *timeout)
     struct conn *conn = container_of(timeout, struct conn, read_timer);
     uint64_t now = uv_now(conn->conns->loop);
     uint64_t silent = conn->held || conn->ended ? 0 : now - conn->last_read_ms;
-    if (silent >= conn->limits->read_timeout)
+    bool over = silent >= conn->limits->read_timeout;
+    if (over && conn->silence_seen) {
         close_on(conn, "read timeout");
-    else
-        wheel_set(conn->conns->wheel, timeout, conn->limits->read_timeout - silent, on_silence);
+        return;
+    }
+    conn->silence_seen = over;
+    wheel_set(conn->conns->wheel, timeout,
+              over ? LAST_LOOK_MS : conn->limits->read_timeout - silent, on_silence);
 }
 
 void conn_hold(struct conn *conn)
@@ -423,7 +448,7 @@ void conn_let_go(struct conn *conn)
     if (conn->state == OPEN && conn->in.len > 0)
         hand_over_held(conn);
     hold_limits(conn);
-    if (conn->state == OPEN && conn->in.len < conn->limits->read_ahead)
+    if (conn->state == OPEN && (!conn->held || conn->in.len < conn->limits->read_ahead))
         read_on(conn);
 }
 
@@ -435,7 +460,10 @@ const char *conn_held(const struct conn *conn, size_t *len)
 
 void conn_take(struct conn *conn, size_t len)
 {
-    buf_consume(&conn->in, len);
+    if (len == conn->in.len)
+        buf_free(&conn->in); /* a silent connection keeps no buffer */
+    else
+        buf_consume(&conn->in, len);
 }
 
 void conn_discard(struct conn *conn)

@@ -1,9 +1,9 @@
 /* A client's connection: read buffer, write queue, timeouts, limits, and the order of its end.
  *
- *   OPEN ─► FLUSHING ─► LINGERING ─► CLOSED       conn_close: what was sent before it still goes
- * out, └──────────┴───────────┴─────► CLOSED       then our end of the stream; input is discarded
- * for at most a second, as closing on unread input would reset the peer and destroy the last
- * frames. What breaks the connection goes straight to CLOSED.
+ * OPEN, FLUSHING, LINGERING, CLOSED. After conn_close what was sent before it still goes out
+ * (FLUSHING), then our end of the stream; input is discarded for at most a second (LINGERING), as
+ * closing on unread input would reset the peer and destroy the last frames. What breaks the
+ * connection goes straight to CLOSED.
  *
  * Nothing is freed inside a call of the owner's: memory goes in libuv's close callback. Writes are
  * collected and go out once a turn of the loop (conns_flush). Loop's thread. */
@@ -71,8 +71,9 @@ struct conn *conn_open(struct conns *conns, int fd, const struct conn_limits *li
 
 void conn_start(struct conn *conn);
 
-/* Queues a frame; takes a reference of its own. 0, or UV_ENOTCONN when it is closing; UV_ENOBUFS
- * when the client takes too little: then the connection is being closed. */
+/* Queues a frame; takes a reference of its own (an empty frame is nothing). 0, or UV_ENOTCONN when
+ * it is closing; UV_ENOBUFS when the client takes too little: then the connection is being closed.
+ */
 int conn_send(struct conn *conn, struct frame *frame);
 
 /* Starts an orderly close. Idempotent. */

@@ -49,6 +49,7 @@ struct script_env {
     struct list ready;       /* sessions that go on at the end of this turn */
     struct session *current; /* whose handler or encoder runs; NULL: nobody's */
     struct task *running;    /* the task that runs; NULL: none */
+    unsigned encoding;       /* how deep in protocol_encode */
     struct task **tasks;     /* all, by index */
     uint32_t task_count, task_cap;
     struct buf scratch; /* unmasked frames */

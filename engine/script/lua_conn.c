@@ -15,9 +15,18 @@ struct handle {
     uint64_t id;
 };
 
+static int touch_probe(lua_State *L)
+{
+    vm_of(L)->probe_touched = true;
+    return luaL_error(L, "this encoding depends on the connection");
+}
+
 static struct handle *check_handle(lua_State *L, int arg)
 {
-    return luaL_checkudata(L, arg, META);
+    struct handle *handle = luaL_testudata(L, arg, META);
+    if (!handle && luaL_testudata(L, arg, PROBE_META))
+        touch_probe(L);
+    return handle ? handle : luaL_checkudata(L, arg, META);
 }
 
 struct session *lua_conn_check(lua_State *L, int arg)
@@ -98,7 +107,8 @@ static int conn_context_value(lua_State *L)
 static void check_key(lua_State *L, int arg)
 {
     luaL_argcheck(L, !lua_isnoneornil(L, arg), arg, "a key");
-    luaL_argcheck(L, !lua_isnumber(L, arg) || !isnan(lua_tonumber(L, arg)), arg, "a key, not NaN");
+    luaL_argcheck(L, lua_type(L, arg) != LUA_TNUMBER || !isnan(lua_tonumber(L, arg)), arg,
+                  "a key, not NaN");
 }
 
 static int conn_set_context_value(lua_State *L)
@@ -152,11 +162,7 @@ static int wait_results(struct task *task)
 {
     if (task->why)
         return lua_fail(task->L, task->why);
-    lua_State *L = task->L;
-    session_push_context(task->session, L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->key_ref);
-    lua_rawget(L, -2);
-    lua_remove(L, -2);
+    lua_rawgeti(task->L, LUA_REGISTRYINDEX, task->key_ref);
     return 1;
 }
 
@@ -194,7 +200,9 @@ void session_context_changed(struct session *s)
     lua_State *L = s->vm->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, task->key_ref);
     if (push_value(s, L, lua_gettop(L))) {
-        lua_pop(L, 1);
+        /* The value goes with the wake: the next command may take the key away again. */
+        luaL_unref(L, LUA_REGISTRYINDEX, task->key_ref);
+        task->key_ref = luaL_ref(L, LUA_REGISTRYINDEX);
         task_wake(task);
     }
     lua_pop(L, 1);
@@ -291,12 +299,6 @@ static int current(lua_State *L)
         return lua_fail(L, "there is no current connection here");
     lua_conn_push(L, s);
     return 1;
-}
-
-static int touch_probe(lua_State *L)
-{
-    vm_of(L)->probe_touched = true;
-    return luaL_error(L, "this encoding depends on the connection");
 }
 
 void lua_conn_push_probe(struct vm *vm, lua_State *L)

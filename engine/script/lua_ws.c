@@ -66,6 +66,11 @@ static void send_close(struct session *s, uint16_t code, const char *reason)
     buf_free(&out);
 }
 
+bool lua_ws_pending(const struct session *s)
+{
+    return s->vm->websocket && !(s->ws && s->ws->open);
+}
+
 void lua_ws_goodbye(struct session *s, uint16_t code)
 {
     if (s->ws && s->ws->open)
@@ -86,7 +91,11 @@ static void refuse(struct session *s, int status, const char *why)
 static void on_handshake_timeout(struct timeout *timeout)
 {
     struct ws_state *ws = container_of(timeout, struct ws_state, timer);
-    refuse(ws->session, 408, "handshake timeout");
+    /* While a handler waits it is us who do not read. */
+    if (ws->session->suspended)
+        lua_ws_start_timer(ws->session);
+    else
+        refuse(ws->session, 408, "handshake timeout");
 }
 
 void lua_ws_start_timer(struct session *s)
@@ -316,6 +325,8 @@ static int ws_send(lua_State *L)
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
     enum ws_opcode opcode = check_type(L, 3);
+    if (s && !s->closing && lua_ws_pending(s))
+        return lua_outcome(L, "the handshake is not done");
     return lua_outcome(L, s ? send_message(s, opcode, data, len) : "closed");
 }
 

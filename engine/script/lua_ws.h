@@ -6,7 +6,10 @@
 /* Sends a close frame when the handshake is done. */
 void lua_ws_goodbye(struct session *s, uint16_t code);
 
-/* The client has taken too long for its handshake: 408. */
+/* No frame may precede the 101 answer. */
+bool lua_ws_pending(const struct session *s);
+
+/* A client that takes too long for its handshake gets a 408. */
 void lua_ws_start_timer(struct session *s);
 
 void lua_ws_free(struct session *s);

@@ -8,10 +8,17 @@
 #include "script/lua_conn.h"
 #include "script/lua_ws.h"
 #include <lauxlib.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum {
+    /* protocol_encode may send, and that is encoded too; a script that does so for every message
+     * would never come to an end. */
+    ENCODE_DEPTH_MAX = 4,
+};
 
 static const char CLOSED[] = "closed";
 
@@ -156,7 +163,7 @@ void session_discard_input(struct session *s)
 static int push_call(struct session *s)
 {
     lua_State *L = s->task->L;
-    lua_getglobal(L, handlers[s->stage]);
+    vm_push_global(s->vm, L, handlers[s->stage]);
     if (!lua_isfunction(L, -1))
         return -1;
     switch (s->stage) {
@@ -191,7 +198,7 @@ static bool packet_length(struct session *s, size_t there, size_t *n)
     lua_State *L = s->task->L;
     lua_Number value = lua_tonumber(L, 1);
     const char *wrong = NULL;
-    if (lua_type(L, 1) != LUA_TNUMBER || value != (lua_Number)(int64_t)value)
+    if (lua_type(L, 1) != LUA_TNUMBER || value != floor(value))
         wrong = "must return an integer: the packet's length, 0 to wait, -1 to disconnect";
     else if (value < -1)
         wrong = "returned less than -1";
@@ -471,7 +478,8 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
 
 struct session *session_find(struct script_env *env, uint64_t id)
 {
-    if (client_node(id) != env->node || client_worker(id) != env->worker)
+    /* init() may name a client before there can be any. */
+    if (!env->sessions || client_node(id) != env->node || client_worker(id) != env->worker)
         return NULL;
     return slots_get(env->sessions, client_number(id));
 }
@@ -500,8 +508,9 @@ const char *session_send(struct session *s, const char *data, size_t len)
 }
 
 /* Calls protocol_encode for one session, or for all (NULL). The result stands on L; false: an
- * error. */
-static bool call_encode(struct vm *vm, struct session *s, const char *data, size_t len, bool binary)
+ * error. *touched: it depends on the connection. */
+static bool call_encode(struct vm *vm, struct session *s, const char *data, size_t len, bool binary,
+                        bool *touched)
 {
     struct script_env *env = vm->env;
     struct session *outer = env->current;
@@ -512,9 +521,14 @@ static bool call_encode(struct vm *vm, struct session *s, const char *data, size
     else
         lua_conn_push_probe(vm, L);
     lua_pushstring(L, binary ? "binary" : "text");
+    bool outer_touched = vm->probe_touched;
     env->current = s;
+    env->encoding++;
     vm->probe_touched = false;
     int status = vm_call(vm, L, 3, 1, "protocol_encode", s ? s->id : 0);
+    *touched = vm->probe_touched;
+    vm->probe_touched = outer_touched;
+    env->encoding--;
     env->current = outer;
     return status == 0;
 }
@@ -526,14 +540,20 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
 {
     lua_State *L = vm->L;
     struct frame *frame = NULL;
+    bool touched;
     *why = NULL;
-    lua_getglobal(L, "protocol_encode");
+    if (vm->env->encoding == ENCODE_DEPTH_MAX) {
+        *why = "protocol_encode sends from within itself, too deep";
+        log_error("script", "%s", *why);
+        return NULL;
+    }
+    vm_push_global(vm, L, "protocol_encode");
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);
         return frame_new(data, len);
     }
-    bool done = call_encode(vm, s, data, len, binary);
-    if (!s && vm->probe_touched) {
+    bool done = call_encode(vm, s, data, len, binary, &touched);
+    if (!s && touched) {
         lua_pop(L, 1);
         return NULL;
     }
@@ -554,10 +574,18 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
     return frame;
 }
 
+/* Why it gets no message now; NULL: it does. */
+static const char *deaf(const struct session *s)
+{
+    if (s->closing)
+        return CLOSED;
+    return lua_ws_pending(s) ? "the WebSocket handshake is not done" : NULL;
+}
+
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary)
 {
-    const char *why = CLOSED;
-    if (s->closing)
+    const char *why = deaf(s);
+    if (why)
         return why;
     struct frame *frame = encode(s->vm, s, data, len, binary, &why);
     if (!frame) {
@@ -607,12 +635,12 @@ static void deliver(struct subscriber *who, void *data)
 {
     struct publish *p = data;
     struct session *s = container_of(who, struct session, subscriber);
-    struct encoding *e = encoding_for(p, s->vm);
-    const char *why = CLOSED;
-    if (e->each)
+    const char *why = deaf(s);
+    struct encoding *e = why ? NULL : encoding_for(p, s->vm);
+    if (e && e->each)
         why = session_send_encoded(s, p->data, p->len, p->binary);
-    else if (e->frame)
-        why = session_send_frame(s, e->frame);
+    else if (e)
+        why = e->frame ? session_send_frame(s, e->frame) : "not encoded";
     if (why)
         p->failed++;
     else

@@ -1,5 +1,6 @@
 #include "script/task.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "script/lua_buf.h"
 #include "script/session.h"
@@ -101,7 +102,8 @@ static int run(struct task *task, int args, const char *what)
     struct session *outer_session = env->current;
     env->running = task;
     env->current = task->session;
-    pulse_begin(env->pulse, what, task->session ? task->session->id : 0, uv_now(env->loop));
+    /* Not the loop's time: many short calls in one turn are no long one. */
+    pulse_begin(env->pulse, what, task->session ? task->session->id : 0, clock_ms());
     int status = lua_resume(task->L, args);
     pulse_end(env->pulse);
     env->running = outer_task;
@@ -181,6 +183,7 @@ void task_wake(struct task *task)
         return;
     task->woken = true;
     task->generation++; /* later answers do not find it */
+    wheel_clear(task->vm->env->wheel, &task->timer);
     session_ready(task->session);
 }
 

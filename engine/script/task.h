@@ -34,7 +34,7 @@ struct task {
     bool woken;
     struct timeout timer;
     /* the outcome, as the wait's functions use it */
-    int key_ref;     /* wait_context_value: the key */
+    int key_ref;     /* wait_context_value: the key; when it was set, its value */
     const char *why; /* static text of an error, NULL: none */
     uint32_t expected, success, fail;
 };

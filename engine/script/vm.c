@@ -1,5 +1,6 @@
 #include "script/vm.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
@@ -56,12 +57,35 @@ int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, handler);
     if (!outer)
-        pulse_begin(pulse, what, client, uv_now(vm->env->loop));
+        pulse_begin(pulse, what, client, clock_ms());
     int status = lua_pcall(L, args, results, handler);
     if (!outer)
         pulse_end(pulse);
     lua_remove(L, handler);
     return status == 0 ? 0 : -1;
+}
+
+static int get_global(lua_State *L)
+{
+    lua_pushvalue(L, LUA_GLOBALSINDEX);
+    lua_pushvalue(L, 1);
+    lua_gettable(L, -2);
+    return 1;
+}
+
+void vm_push_global(struct vm *vm, lua_State *L, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, LUA_GLOBALSINDEX);
+    if (!lua_isnil(L, -1) || !lua_getmetatable(L, LUA_GLOBALSINDEX))
+        return;
+    lua_pop(L, 2);
+    lua_pushcfunction(L, get_global);
+    lua_pushstring(L, name);
+    if (vm_call(vm, L, 1, 1, name, 0) != 0) {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
 }
 
 /* -- libraries and paths -- */
@@ -221,7 +245,7 @@ struct vm *vm_new(struct script_env *env, const struct config_server *server, in
 
 int vm_init(struct vm *vm, char *error, size_t error_size)
 {
-    lua_getglobal(vm->L, "init");
+    vm_push_global(vm, vm->L, "init");
     if (!lua_isfunction(vm->L, -1)) {
         lua_pop(vm->L, 1);
         return 0;

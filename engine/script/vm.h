@@ -32,6 +32,10 @@ void vm_free(struct vm *vm);
  * doors into Lua; the other is task_resume. */
 int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client);
 
+/* Pushes a global of the script, also one that a metatable of its globals provides; nil when there
+ * is none or that metatable raises an error. */
+void vm_push_global(struct vm *vm, lua_State *L, const char *name);
+
 /* Logs the error that stands on top of L and pops it. */
 void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client);
 

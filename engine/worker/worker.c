@@ -4,6 +4,7 @@
 #include "msg/msg.h"
 #include "script/lua_modules.h"
 #include "script/session.h"
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +14,18 @@ enum {
     /* A turn's share of work before the loop polls again: what is left goes on in the next one. */
     TURN_SESSIONS = 1024,
     TURN_FLUSHES = 256,
+    /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
+     * before the end of the thread's stack. */
+    STACK_SIZE = 64 * 1024 * 1024,
 };
 
 struct worker {
     struct worker_options options;
     char name[16];
     pthread_t thread;
-    bool running, draining, drained;
+    bool draining, drained;
+    bool stopped; /* no script runs any more */
+    bool ending;  /* nobody hears answers any more */
     uv_loop_t loop;
     struct wheel wheel;
     struct mailbox box;
@@ -92,7 +98,7 @@ static void on_gone(struct script_env *env, int server)
 
 static void on_accepted(struct worker *w, struct msg_accepted *m)
 {
-    if (w->draining) {
+    if (w->draining || w->stopped) {
         close(m->fd);
         on_gone(&w->env, m->server);
     } else if (!session_open(w->vms[m->server], m)) {
@@ -103,8 +109,11 @@ static void on_accepted(struct worker *w, struct msg_accepted *m)
 
 static void on_command(struct worker *w, struct command *c)
 {
-    session_command(&w->env, c);
-    if (!c->reply_to) {
+    if (w->stopped)
+        c->status = COMMAND_NO_CLIENT;
+    else
+        session_command(&w->env, c);
+    if (!c->reply_to || w->ending) {
         command_free(c);
         return;
     }
@@ -140,6 +149,7 @@ static void on_message(struct msg *msg, void *data)
         free(msg);
         break;
     case MSG_STOP:
+        w->stopped = true;
         uv_stop(&w->loop);
         free(msg);
         break;
@@ -210,18 +220,28 @@ static void *run(void *data)
     return NULL;
 }
 
+static void start_thread(struct worker *w)
+{
+    pthread_attr_t attr;
+    CHECK(pthread_attr_init(&attr) == 0);
+    CHECK(pthread_attr_setstacksize(&attr, STACK_SIZE) == 0);
+    CHECK(pthread_create(&w->thread, &attr, run, w) == 0);
+    pthread_attr_destroy(&attr);
+}
+
 void worker_run(struct worker *w, uint32_t not_before)
 {
     w->env.sessions = slots_new(not_before);
-    w->running = true;
-    CHECK(pthread_create(&w->thread, NULL, run, w) == 0);
+    start_thread(w);
 }
 
-void worker_join(struct worker *w)
+bool worker_join(struct worker *w, uint64_t deadline_ms)
 {
-    if (w->running)
-        CHECK(pthread_join(w->thread, NULL) == 0);
-    w->running = false;
+    struct timespec until = {.tv_sec = (time_t)(deadline_ms / 1000),
+                             .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    int status = pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until);
+    CHECK(status == 0 || status == ETIMEDOUT);
+    return status == 0;
 }
 
 static void close_handles(struct worker *w)
@@ -236,6 +256,7 @@ static void close_handles(struct worker *w)
 
 void worker_free(struct worker *w)
 {
+    w->stopped = w->ending = true;
     mailbox_drain(&w->box);
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));

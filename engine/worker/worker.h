@@ -30,9 +30,13 @@ int worker_load(struct worker *worker, struct mesh *mesh, bool init, char *error
 /* Starts the thread. `not_before`: see slots.h. */
 void worker_run(struct worker *worker, uint32_t not_before);
 
-/* Waits for the thread, which ends on MSG_STOP. On MSG_DRAIN it closes all its connections, those
- * that still arrive too, and posts MSG_DRAINED to the main thread once none is left. */
-void worker_join(struct worker *worker);
+/* Waits for the thread, which ends on MSG_STOP, until `deadline_ms` (clock_ms); false when it is in
+ * a script that has not returned by then. On MSG_DRAIN it closes all its connections, those that
+ * still arrive too, and posts MSG_DRAINED to the main thread once none is left. What comes after
+ * MSG_STOP is refused: no script runs any more. */
+bool worker_join(struct worker *worker, uint64_t deadline_ms);
+
+/* When the api listens no more: drops what is left. */
 void worker_free(struct worker *worker);
 
 /* Any thread. */
