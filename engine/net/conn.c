@@ -297,9 +297,10 @@ static void on_written(void *owner, int status)
     flush(conn);
 }
 
+/* What waits is bounded; a frame that nothing waits before makes nobody slow, however large. */
 static bool has_room(const struct conn *conn, const struct frame *frame)
 {
-    return conn->out_bytes + frame->len <= conn->limits->max_backlog;
+    return conn->out_bytes == 0 || conn->out_bytes + frame->len <= conn->limits->max_backlog;
 }
 
 /* What was not offered to the socket yet does not make a client slow. */

@@ -282,6 +282,22 @@ static void a_slow_client_is_cut_off(void **state)
     turn_until(&closed);
 }
 
+static void one_large_message_makes_nobody_slow(void **state)
+{
+    (void)state;
+    limits.max_backlog = 1000;
+    conn_start(conn);
+    struct frame *frame = frame_new(NULL, 1 << 16), *second = frame_new(NULL, 1 << 24);
+    memset(frame->data, 'x', frame->len);
+    memset(second->data, 'x', second->len);
+    assert_int_equal(conn_send(conn, frame), 0);
+    assert_int_equal(conn_send(conn, second), 0); /* the socket took the first */
+    assert_int_equal(conn_send(conn, frame), UV_ENOBUFS);
+    frame_unref(frame);
+    frame_unref(second);
+    turn_until(&closed);
+}
+
 /* More than the socket takes at once: the rest follows in order. */
 static void a_full_socket_is_waited_for(void **state)
 {
@@ -372,6 +388,7 @@ int main(void)
         TEST(a_close_flushes_first),
         TEST(a_close_does_not_wait_for_ever),
         TEST(a_slow_client_is_cut_off),
+        TEST(one_large_message_makes_nobody_slow),
         TEST(a_full_socket_is_waited_for),
         TEST(an_orderly_end_is_told),
         TEST(a_reset_is_told),

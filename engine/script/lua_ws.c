@@ -14,7 +14,8 @@
 
 struct ws_state {
     struct session *session;
-    bool open; /* the 101 answer is queued */
+    bool open;  /* the 101 answer is queued */
+    bool asked; /* the script has called input() */
     struct ws_decoder decoder;
     struct timeout timer; /* the handshake's, then the pings' */
     int message_ref;      /* what decode() hands out next */
@@ -68,7 +69,15 @@ static void send_close(struct session *s, uint16_t code, const char *reason)
 
 bool lua_ws_pending(const struct session *s)
 {
-    return s->vm->websocket && !(s->ws && s->ws->open);
+    return s->vm->websocket && !s->plain && !(s->ws && s->ws->open);
+}
+
+void lua_ws_packet(struct session *s)
+{
+    if (!s->vm->websocket || s->plain || (s->ws && s->ws->asked))
+        return;
+    s->plain = true;
+    lua_ws_free(s);
 }
 
 void lua_ws_goodbye(struct session *s, uint16_t code)
@@ -279,7 +288,9 @@ static int ws_input(lua_State *L)
         lua_pushinteger(L, -1);
         return 1;
     }
-    if (!state_of(s)->open)
+    struct ws_state *ws = state_of(s);
+    ws->asked = true;
+    if (!ws->open)
         return read_request(L, s, data, len);
     lua_pushinteger(L, (lua_Integer)read_frames(L, s, data, len));
     return 1;

@@ -12,4 +12,8 @@ bool lua_ws_pending(const struct session *s);
 /* A client that takes too long for its handshake gets a 408. */
 void lua_ws_start_timer(struct session *s);
 
+/* A packet was found. If the codec was not asked, this client speaks something else: it is not
+ * waited for with a handshake. */
+void lua_ws_packet(struct session *s);
+
 void lua_ws_free(struct session *s);

@@ -226,6 +226,7 @@ static void take_packet(struct session *s, size_t n)
     const char *data = session_input(s, &there);
     lua_settop(s->task->L, 0);
     lua_pushlstring(s->task->L, data, n);
+    lua_ws_packet(s);
     if (s->data)
         s->taken += n;
     else

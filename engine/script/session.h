@@ -40,6 +40,7 @@ struct session {
     /* Lua: registry references, LUA_NOREF where there is none yet */
     int conn_ref, context_ref;
     uint64_t context_bytes; /* set by consumers since it was last measured, at most */
+    bool plain;             /* it has sent packets that are not the shipped WebSocket codec's */
     struct ws_state *ws;    /* of the shipped WebSocket codec (lua_ws.c) */
     char remote[64];        /* "ip:port" */
 };

@@ -177,6 +177,29 @@ def test_no_frame_before_the_handshake(make_engine):
         assert client.text() == "now"
 
 
+def test_a_script_of_two_protocols(make_engine):
+    """Who speaks the other one owes no handshake."""
+    engine = make_engine("""
+        local text, websocket = require("protocols/text"), require("protocols/websocket")
+        local function is_http(conn) return conn:context_value("http") end
+        function protocol_input(buf, conn)
+            if is_http(conn) == nil then conn:set_context_value("http", buf:tostring():sub(1, 1) == "G") end
+            if is_http(conn) then return websocket.input(buf, conn, "/") end
+            return text.input(buf, conn)
+        end
+        function protocol_decode(str, conn)
+            if is_http(conn) then return websocket.decode(conn) end
+            return text.decode(str)
+        end
+        function protocol_encode(str, conn) return is_http(conn) and websocket.encode(str) or text.encode(str) end
+        function on_message(data, conn) mix.mesh.send(conn:client_id(), type(data) == "table" and data.data or data) end
+        """, server={"handshakeTimeout": 1})
+    with Lines(engine.port) as lines, Client(engine.port).handshake("/") as socket_client:
+        assert lines.ask("one") == "one" and socket_client.ask("two") == "two"
+        assert lines.silent(1.5)
+        assert lines.ask("three") == "three" and socket_client.ask("four") == "four"
+
+
 def test_a_suspended_on_connect_is_not_the_clients_slowness(make_engine):
     engine = make_engine(lab.ENTRY.read_text().replace(
         "function on_connect(conn)", "function on_connect(conn) mix.queue.push('open', conn:wait_context_value('go'))"),
