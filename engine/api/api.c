@@ -126,9 +126,10 @@ static void open_lws(struct api *api)
 
 /* ---- listening ---- */
 
-static void on_accept(struct listener *listener, int fd)
+static void on_accept(struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct api *api = listener->data;
+    (void)peer;
     if (api->sockets >= API_SOCKETS_MAX) {
         uint64_t count = ++api->refused;
         if ((count & (count - 1)) == 0)
@@ -137,25 +138,12 @@ static void on_accept(struct listener *listener, int fd)
         close(fd);
         return;
     }
+    socket_tune(fd);
     lws_adopt_desc_t adopt = {.vh = api->vhost,
                               .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
                               .fd.sockfd = fd,
                               .opaque = listener};
     lws_adopt_descriptor_vhost_via_info(&adopt);
-}
-
-static const char *remedy(int error)
-{
-    switch (error) {
-    case UV_EADDRINUSE:
-        return "stop what listens there (ss -ltnp) or choose another port";
-    case UV_EADDRNOTAVAIL:
-        return "choose an address of this machine, or 0.0.0.0 for all";
-    case UV_EACCES:
-        return "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE";
-    default:
-        return "choose another address or port";
-    }
 }
 
 static int open_listener(struct api *api, struct listener *listener, const char *key,
@@ -165,13 +153,14 @@ static int open_listener(struct api *api, struct listener *listener, const char 
     listener->on_accept = on_accept;
     listener->data = api;
     int status = listener_open(listener, &api->loop, where->bind, where->port);
-    if (status)
+    if (status) {
         snprintf(error, error_size, "%s %s:%d: %s: %s", key, where->bind, where->port,
-                 uv_strerror(status), remedy(status));
-    else
-        log_info("api", "%s listening on %s:%d", role, where->bind,
-                 socket_port(&listener->address));
-    return status;
+                 uv_strerror(status), listener_remedy(status));
+        return status;
+    }
+    listener_accept(listener, true);
+    log_info("api", "%s listening on %s:%d", role, where->bind, listener_port(listener));
+    return 0;
 }
 
 int api_listen(struct api *api, char *error, size_t error_size)

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "api/api.h"
-#include "api/listener.h"
 #include "base/slots.h"
+#include "loop/listener.h"
 #include "loop/wheel.h"
 #include "queue/topic.h"
 #include <libwebsockets.h>

@@ -34,9 +34,6 @@ void acceptor_start(struct acceptor *acceptor);
 /* The first second whose ids this process may use (slots.h). After acceptor_listen. */
 uint32_t acceptor_not_before(const struct acceptor *acceptor);
 
-/* The port a server listens on, also where the configuration says 0. */
-int acceptor_port(const struct acceptor *acceptor, int server);
-
 /* A worker reports a connection as gone. */
 void acceptor_closed(struct acceptor *acceptor, int server, int worker);
 
