@@ -383,6 +383,7 @@ int engine_run(const struct config *config, const struct engine_options *options
     struct engine e = {.config = config};
     e.worker_count = options->workers ? options->workers : usable_cpus();
     signal(SIGPIPE, SIG_IGN);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what scripts print is seen when they print it */
     int status = refuse_unsupported(config);
     if (status == 0)
         status = start_log(config, true);

@@ -33,6 +33,7 @@ static struct command *copy(const struct command *command)
     twin->tag = command->tag;
     twin->since = command->since;
     twin->binary = command->binary;
+    twin->hops = command->hops;
     twin->name = blob_ref(command->name);
     twin->data = blob_ref(command->data);
     return twin;

@@ -70,6 +70,7 @@ struct command {
     uint64_t since; /* the sender's */
     uint64_t client;
     bool binary;
+    uint8_t hops; /* commands that led to this one, each carried out by running a script */
     struct blob *name, *data; /* one reference each; NULL where the kind has none */
     /* the outcome */
     enum command_status status;
@@ -78,6 +79,8 @@ struct command {
 };
 
 /* Zeroed but for its kind. */
+enum { COMMAND_HOPS_MAX = 4 };
+
 struct command *command_new(enum command_kind kind);
 void command_free(struct command *command);
 

@@ -50,6 +50,7 @@ struct script_env {
     struct session *current; /* whose handler or encoder runs; NULL: nobody's */
     struct task *running;    /* the task that runs; NULL: none */
     unsigned encoding;       /* how deep in protocol_encode */
+    uint8_t hops;            /* of the command that is carried out; 0: none is */
     struct task **tasks;     /* all, by index */
     uint32_t task_count, task_cap;
     struct buf scratch; /* unmasked frames */

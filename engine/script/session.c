@@ -1,9 +1,7 @@
 #include "script/session.h"
-#include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
-#include "script/json.h"
 #include "script/lua_buf.h"
 #include "script/lua_conn.h"
 #include "script/lua_ws.h"
@@ -11,16 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-enum {
-    /* protocol_encode may send, and that is encoded too; a script that does so for every message
-     * would never come to an end. */
-    ENCODE_DEPTH_MAX = 4,
-};
-
-static const char CLOSED[] = "closed";
 
 static const char *const handlers[] = {
     [STAGE_CONNECT] = "on_connect",     [STAGE_INPUT] = "protocol_input",
@@ -36,20 +25,12 @@ void session_ready(struct session *s)
         list_push_back(&s->vm->env->ready, &s->in_ready);
 }
 
-static void count_channels(struct script_env *env)
-{
-    atomic_store_explicit(&env->stats->subscriptions, channels_subscriptions(env->channels),
-                          memory_order_relaxed);
-    atomic_store_explicit(&env->stats->channels, channels_count(env->channels),
-                          memory_order_relaxed);
-}
-
 static void leave_channels(struct session *s)
 {
     if (s->subscriber.count == 0)
         return;
     channel_unsubscribe_all(s->vm->env->channels, &s->subscriber);
-    count_channels(s->vm->env);
+    session_count_channels(s->vm->env);
 }
 
 static void cut_short(struct session *s, bool closing)
@@ -458,6 +439,7 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     struct script_env *env = vm->env;
     struct session *s = make(vm, accepted);
     if (!s) {
+        log_warn("script", "worker %u has no client id left: a connection is refused", env->worker);
         close(accepted->fd);
         return false;
     }
@@ -483,329 +465,4 @@ struct session *session_find(struct script_env *env, uint64_t id)
     if (!env->sessions || client_node(id) != env->node || client_worker(id) != env->worker)
         return NULL;
     return slots_get(env->sessions, client_number(id));
-}
-
-/* -- bytes out -- */
-
-const char *session_send_frame(struct session *s, struct frame *frame)
-{
-    struct worker_stats *stats = s->vm->env->stats;
-    if (s->closing || !s->conn || conn_send(s->conn, frame) != 0) {
-        counter_add(&stats->send_errors, 1);
-        return CLOSED;
-    }
-    counter_add(&stats->send_messages, 1);
-    return NULL;
-}
-
-const char *session_send(struct session *s, const char *data, size_t len)
-{
-    if (len == 0)
-        return s->closing ? CLOSED : NULL;
-    struct frame *frame = frame_new(data, len);
-    const char *why = session_send_frame(s, frame);
-    frame_unref(frame);
-    return why;
-}
-
-/* Calls protocol_encode for one session, or for all (NULL). The result stands on L; false: an
- * error. *touched: it depends on the connection. */
-static bool call_encode(struct vm *vm, struct session *s, const char *data, size_t len, bool binary,
-                        bool *touched)
-{
-    struct script_env *env = vm->env;
-    struct session *outer = env->current;
-    lua_State *L = vm->L;
-    lua_pushlstring(L, data, len);
-    if (s)
-        lua_conn_push(L, s);
-    else
-        lua_conn_push_probe(vm, L);
-    lua_pushstring(L, binary ? "binary" : "text");
-    bool outer_touched = vm->probe_touched;
-    env->current = s;
-    env->encoding++;
-    vm->probe_touched = false;
-    int status = vm_call(vm, L, 3, 1, "protocol_encode", s ? s->id : 0);
-    *touched = vm->probe_touched;
-    vm->probe_touched = outer_touched;
-    env->encoding--;
-    env->current = outer;
-    return status == 0;
-}
-
-/* One reference, or NULL and *why. With `s` NULL, *why is NULL when the encoding depends on the
- * connection. */
-static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
-                            bool binary, const char **why)
-{
-    lua_State *L = vm->L;
-    struct frame *frame = NULL;
-    bool touched;
-    *why = NULL;
-    if (vm->env->encoding == ENCODE_DEPTH_MAX) {
-        *why = "protocol_encode sends from within itself, too deep";
-        log_error("script", "%s", *why);
-        return NULL;
-    }
-    vm_push_global(vm, L, "protocol_encode");
-    if (!lua_isfunction(L, -1)) {
-        lua_pop(L, 1);
-        return frame_new(data, len);
-    }
-    bool done = call_encode(vm, s, data, len, binary, &touched);
-    if (!s && touched) {
-        lua_pop(L, 1);
-        return NULL;
-    }
-    if (!done) {
-        *why = "error in protocol_encode";
-        vm_log_error(vm, L, "protocol_encode", s ? s->id : 0);
-        return NULL;
-    }
-    size_t n = 0;
-    const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
-    if (n > 0)
-        frame = frame_new(bytes, n);
-    else
-        *why = "protocol_encode must return a non-empty string";
-    if (!frame)
-        log_error("script", "%s: it returned %s", *why, bytes ? "\"\"" : luaL_typename(L, -1));
-    lua_pop(L, 1);
-    return frame;
-}
-
-/* Why it gets no message now; NULL: it does. */
-static const char *deaf(const struct session *s)
-{
-    if (s->closing)
-        return CLOSED;
-    return lua_ws_pending(s) ? "the WebSocket handshake is not done" : NULL;
-}
-
-const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary)
-{
-    const char *why = deaf(s);
-    if (why)
-        return why;
-    struct frame *frame = encode(s->vm, s, data, len, binary, &why);
-    if (!frame) {
-        counter_add(&s->vm->env->stats->send_errors, 1);
-        return why;
-    }
-    why = session_send_frame(s, frame);
-    frame_unref(frame);
-    return why;
-}
-
-/* -- publishing -- */
-
-/* What a publish has become for the subscribers of one vm. */
-struct encoding {
-    struct vm *vm;
-    struct frame *frame; /* NULL: failed, or each by itself */
-    bool each;
-    struct encoding *next;
-};
-
-struct publish {
-    const char *data;
-    size_t len;
-    bool binary;
-    struct encoding *encodings;
-    uint32_t delivered, failed;
-};
-
-static struct encoding *encoding_for(struct publish *p, struct vm *vm)
-{
-    for (struct encoding *e = p->encodings; e; e = e->next)
-        if (e->vm == vm)
-            return e;
-    struct encoding *e = xcalloc(1, sizeof *e);
-    const char *why = NULL;
-    e->vm = vm;
-    e->next = p->encodings;
-    p->encodings = e;
-    if (vm->server->shared_encode)
-        e->frame = encode(vm, NULL, p->data, p->len, p->binary, &why);
-    e->each = !e->frame && !why;
-    return e;
-}
-
-static void deliver(struct subscriber *who, void *data)
-{
-    struct publish *p = data;
-    struct session *s = container_of(who, struct session, subscriber);
-    const char *why = deaf(s);
-    struct encoding *e = why ? NULL : encoding_for(p, s->vm);
-    if (e && e->each)
-        why = session_send_encoded(s, p->data, p->len, p->binary);
-    else if (e)
-        why = e->frame ? session_send_frame(s, e->frame) : "not encoded";
-    if (why)
-        p->failed++;
-    else
-        p->delivered++;
-}
-
-void session_publish(struct script_env *env, const char *channel, size_t channel_len,
-                     const char *data, size_t len, bool binary, uint32_t *delivered,
-                     uint32_t *failed)
-{
-    struct publish p = {.data = data, .len = len, .binary = binary};
-    channel_publish(env->channels, channel, channel_len, deliver, &p);
-    while (p.encodings) {
-        struct encoding *e = p.encodings;
-        p.encodings = e->next;
-        frame_unref(e->frame);
-        free(e);
-    }
-    *delivered = p.delivered;
-    *failed = p.failed;
-}
-
-/* -- channels -- */
-
-const char *session_subscribe(struct session *s, const char *name, size_t len)
-{
-    struct script_env *env = s->vm->env;
-    const struct config_server *server = s->vm->server;
-    if (s->closing)
-        return CLOSED;
-    if (len > server->max_channel_length)
-        return "channel name longer than maxChannelLength";
-    if (s->subscriber.count >= server->max_subscriptions &&
-        !channel_subscribed(env->channels, &s->subscriber, name, len))
-        return "more than maxSubscriptions channels";
-    channel_subscribe(env->channels, &s->subscriber, name, len);
-    count_channels(env);
-    return NULL;
-}
-
-const char *session_unsubscribe(struct session *s, const char *name, size_t len)
-{
-    if (s->closing)
-        return CLOSED;
-    channel_unsubscribe(s->vm->env->channels, &s->subscriber, name, len);
-    count_channels(s->vm->env);
-    return NULL;
-}
-
-/* -- the context -- */
-
-void session_push_context(struct session *s, lua_State *L)
-{
-    if (s->context_ref == LUA_NOREF) {
-        lua_newtable(L);
-        s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-        counter_add(&s->vm->env->stats->contexts, 1);
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
-}
-
-/* The size of the context as JSON. A value that has no JSON was not set by a consumer and counts 0.
- */
-static size_t measure_context(struct session *s, lua_State *L)
-{
-    struct buf *json = &s->vm->env->json;
-    const char *why;
-    size_t size = 0, key_len;
-    session_push_context(s, L);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        json->len = 0;
-        json_encode(L, -1, json, &why);
-        size += json->len;
-        if (lua_type(L, -2) == LUA_TSTRING && lua_tolstring(L, -2, &key_len))
-            size += key_len;
-    }
-    lua_pop(L, 1);
-    return size;
-}
-
-static bool context_has_room(struct session *s, size_t more)
-{
-    uint64_t max = s->vm->server->max_context;
-    if (s->context_bytes + more > max)
-        s->context_bytes = measure_context(s, s->vm->L);
-    if (s->context_bytes + more > max)
-        return false;
-    s->context_bytes += more;
-    return true;
-}
-
-const char *session_set_context(struct session *s, const struct blob *pairs)
-{
-    lua_State *L = s->vm->L;
-    size_t offset = 0, key_len, len;
-    const char *key, *text;
-    if (s->closing)
-        return CLOSED;
-    if (!context_has_room(s, pairs->len))
-        return "context larger than maxContext";
-    session_push_context(s, L);
-    while (strings_next(pairs, &offset, &key, &key_len) &&
-           strings_next(pairs, &offset, &text, &len)) {
-        lua_pushlstring(L, key, key_len);
-        if (!json_decode(L, text, len)) {
-            lua_pop(L, 3);
-            return "value nested too deeply";
-        }
-        lua_rawset(L, -3);
-    }
-    lua_pop(L, 1);
-    session_context_changed(s);
-    return NULL;
-}
-
-/* -- commands -- */
-
-static const char *each_channel(struct session *s, const struct blob *packed,
-                                const char *(*change)(struct session *, const char *, size_t))
-{
-    size_t offset = 0, len;
-    const char *name, *why = NULL;
-    while (!why && strings_next(packed, &offset, &name, &len))
-        why = change(s, name, len);
-    return why;
-}
-
-static const char *act(struct session *s, const struct command *c)
-{
-    switch (c->kind) {
-    case COMMAND_SEND:
-        return session_send_encoded(s, c->data->data, c->data->len, c->binary);
-    case COMMAND_SET_CONTEXT:
-        return session_set_context(s, c->data);
-    case COMMAND_SUBSCRIBE:
-        return each_channel(s, c->data, session_subscribe);
-    case COMMAND_UNSUBSCRIBE:
-        return each_channel(s, c->data, session_unsubscribe);
-    case COMMAND_CLOSE:
-        session_close(s, NULL);
-        return NULL;
-    case COMMAND_PUBLISH:
-        break;
-    }
-    CHECK(!"a publish has no client");
-    return NULL;
-}
-
-void session_command(struct script_env *env, struct command *c)
-{
-    c->status = COMMAND_DONE;
-    if (c->kind == COMMAND_PUBLISH) {
-        session_publish(env, c->name->data, c->name->len, c->data->data, c->data->len, c->binary,
-                        &c->delivered, &c->failed);
-        return;
-    }
-    struct session *s = session_find(env, c->client);
-    if (!s || s->closing) {
-        c->status = COMMAND_NO_CLIENT;
-        c->failed = 1;
-        return;
-    }
-    c->why = act(s, c);
-    c->status = c->why ? COMMAND_FAILED : COMMAND_DONE;
-    c->delivered = !c->why;
-    c->failed = !!c->why;
 }

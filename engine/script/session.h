@@ -10,6 +10,8 @@
 #include "msg/msg.h"
 #include "script/task.h"
 
+#define SESSION_CLOSED "closed"
+
 enum session_stage {
     STAGE_CONNECT,
     STAGE_INPUT,
@@ -63,6 +65,9 @@ const char *session_send_encoded(struct session *s, const char *data, size_t len
 
 const char *session_subscribe(struct session *s, const char *name, size_t len);
 const char *session_unsubscribe(struct session *s, const char *name, size_t len);
+
+/* Brings the worker's counters of channels and subscriptions up to date. */
+void session_count_channels(struct script_env *env);
 
 /* Keys and JSON texts by turns, packed (strings_next); JSON null removes a key. */
 const char *session_set_context(struct session *s, const struct blob *pairs);

@@ -77,6 +77,21 @@ def test_an_encoder_that_sends_for_ever(make_engine, call):
         engine.wait_output("protocol_encode")
 
 
+def test_encoders_that_send_to_each_other_for_ever(make_engine):
+    """Each worker's publish has the other's encoder publish again."""
+    engine = make_engine(LINES + "function protocol_encode(str) mix.mesh.publish('all', str) return str end", workers=2)
+    with Lines(engine.port) as one, Lines(engine.port) as two:
+        for client in one, two:
+            client.ask("=conn:subscribe('all')")
+        one.raw(b"=mix.mesh.publish('all', 'x\\n')\n")
+
+        def settled():
+            before = engine.metrics()["mixengine_send_messages_total"]
+            time.sleep(0.2)  # a loop would go on in this time
+            return 2 < before == engine.metrics()["mixengine_send_messages_total"] < 100000
+        wait_until(settled, 10, "the end of it")
+
+
 @pytest.mark.parametrize("code", [
     "local function f() return (('x'):gsub('x', f)) end f()",
     "local function f() table.sort({ 2, 1 }, function() f() end) end f()",

@@ -1,0 +1,168 @@
+/* What commands do to a session: its channels, its context. */
+#include "base/check.h"
+#include "msg/client_id.h"
+#include "script/json.h"
+#include "script/session.h"
+#include <lauxlib.h>
+#include <string.h>
+
+/* -- channels -- */
+
+void session_count_channels(struct script_env *env)
+{
+    atomic_store_explicit(&env->stats->subscriptions, channels_subscriptions(env->channels),
+                          memory_order_relaxed);
+    atomic_store_explicit(&env->stats->channels, channels_count(env->channels),
+                          memory_order_relaxed);
+}
+
+const char *session_subscribe(struct session *s, const char *name, size_t len)
+{
+    struct script_env *env = s->vm->env;
+    const struct config_server *server = s->vm->server;
+    if (s->closing)
+        return SESSION_CLOSED;
+    if (len > server->max_channel_length)
+        return "channel name longer than maxChannelLength";
+    if (s->subscriber.count >= server->max_subscriptions &&
+        !channel_subscribed(env->channels, &s->subscriber, name, len))
+        return "more than maxSubscriptions channels";
+    channel_subscribe(env->channels, &s->subscriber, name, len);
+    session_count_channels(env);
+    return NULL;
+}
+
+const char *session_unsubscribe(struct session *s, const char *name, size_t len)
+{
+    if (s->closing)
+        return SESSION_CLOSED;
+    channel_unsubscribe(s->vm->env->channels, &s->subscriber, name, len);
+    session_count_channels(s->vm->env);
+    return NULL;
+}
+
+/* -- the context -- */
+
+void session_push_context(struct session *s, lua_State *L)
+{
+    if (s->context_ref == LUA_NOREF) {
+        lua_newtable(L);
+        s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        counter_add(&s->vm->env->stats->contexts, 1);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
+}
+
+/* The size of the context as JSON. A value that has no JSON was not set by a consumer and counts 0.
+ */
+static size_t measure_context(struct session *s, lua_State *L)
+{
+    struct buf *json = &s->vm->env->json;
+    const char *why;
+    size_t size = 0, key_len;
+    session_push_context(s, L);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        json->len = 0;
+        json_encode(L, -1, json, &why);
+        size += json->len;
+        if (lua_type(L, -2) == LUA_TSTRING && lua_tolstring(L, -2, &key_len))
+            size += key_len;
+    }
+    lua_pop(L, 1);
+    return size;
+}
+
+static bool context_has_room(struct session *s, size_t more)
+{
+    uint64_t max = s->vm->server->max_context;
+    if (s->context_bytes + more > max)
+        s->context_bytes = measure_context(s, s->vm->L);
+    if (s->context_bytes + more > max)
+        return false;
+    s->context_bytes += more;
+    return true;
+}
+
+const char *session_set_context(struct session *s, const struct blob *pairs)
+{
+    lua_State *L = s->vm->L;
+    size_t offset = 0, key_len, len;
+    const char *key, *text;
+    if (s->closing)
+        return SESSION_CLOSED;
+    if (!context_has_room(s, pairs->len))
+        return "context larger than maxContext";
+    session_push_context(s, L);
+    while (strings_next(pairs, &offset, &key, &key_len) &&
+           strings_next(pairs, &offset, &text, &len)) {
+        lua_pushlstring(L, key, key_len);
+        if (!json_decode(L, text, len)) {
+            lua_pop(L, 3);
+            return "value nested too deeply";
+        }
+        lua_rawset(L, -3);
+    }
+    lua_pop(L, 1);
+    session_context_changed(s);
+    return NULL;
+}
+
+/* -- commands -- */
+
+static const char *each_channel(struct session *s, const struct blob *packed,
+                                const char *(*change)(struct session *, const char *, size_t))
+{
+    size_t offset = 0, len;
+    const char *name, *why = NULL;
+    while (!why && strings_next(packed, &offset, &name, &len))
+        why = change(s, name, len);
+    return why;
+}
+
+static const char *act(struct session *s, const struct command *c)
+{
+    switch (c->kind) {
+    case COMMAND_SEND:
+        return session_send_encoded(s, c->data->data, c->data->len, c->binary);
+    case COMMAND_SET_CONTEXT:
+        return session_set_context(s, c->data);
+    case COMMAND_SUBSCRIBE:
+        return each_channel(s, c->data, session_subscribe);
+    case COMMAND_UNSUBSCRIBE:
+        return each_channel(s, c->data, session_unsubscribe);
+    case COMMAND_CLOSE:
+        session_close(s, NULL);
+        return NULL;
+    case COMMAND_PUBLISH:
+        break;
+    }
+    CHECK(!"a publish has no client");
+    return NULL;
+}
+
+static void carry_out(struct script_env *env, struct command *c)
+{
+    c->status = COMMAND_DONE;
+    if (c->kind == COMMAND_PUBLISH) {
+        session_publish(env, c->name->data, c->name->len, c->data->data, c->data->len, c->binary,
+                        &c->delivered, &c->failed);
+        return;
+    }
+    struct session *s = session_find(env, c->client);
+    if (!s || s->closing) {
+        c->status = COMMAND_NO_CLIENT;
+        c->failed = 1;
+        return;
+    }
+    c->why = act(s, c);
+    c->status = c->why ? COMMAND_FAILED : COMMAND_DONE;
+    c->delivered = !c->why;
+    c->failed = !!c->why;
+}
+
+void session_command(struct script_env *env, struct command *c)
+{
+    env->hops = c->hops;
+    carry_out(env, c);
+    env->hops = 0;
+}
