@@ -11,6 +11,7 @@ cmake --build --preset release -j "$(nproc)" -- --quiet
 build/release/engine dev -f conf/chat.yaml &
 engine=$!
 trap 'kill "$engine" 2>/dev/null; wait' EXIT
+trap 'trap - EXIT; wait; exit 0' INT # Ctrl-C has reached both already
 for _ in $(seq 100); do
     (exec 3<>/dev/tcp/127.0.0.1/6787) 2>/dev/null && break
     kill -0 "$engine" 2>/dev/null || exit 1

@@ -129,8 +129,11 @@ def main():
     given = options.parse_args()
     prepare(given.db)
     chat = Chat(given.db, given.failed_key)
-    serve(given.center, given.spelling, ["chat", "conn"], chat.handle,
-          lambda: print("ready", flush=True))
+    try:
+        serve(given.center, given.spelling, ["chat", "conn"], chat.handle,
+              lambda: print("ready", flush=True))
+    except KeyboardInterrupt:
+        pass
 
 
 if __name__ == "__main__":
