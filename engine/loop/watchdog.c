@@ -13,7 +13,8 @@ enum { LOOK_MIN_MS = 50 };
 
 /* What is known of one pulse's call. */
 struct call {
-    uint64_t since_ms;    /* 0: none */
+    uint64_t calls;       /* the pulse's count; even: no call */
+    uint64_t since_ms;    /* when it was seen first */
     uint64_t reported_ms; /* how long it had taken when it was reported last; 0: not reported */
     const char *what;
     uint64_t client;
@@ -65,29 +66,28 @@ static void report_return(const struct watch *watch, uint64_t took_ms)
 
 /* The worker goes on meanwhile: what was read belongs together only when the call is still the same
  * afterwards. */
-static struct call pulse_read(struct pulse *pulse)
+static struct call pulse_read(struct pulse *pulse, uint64_t now_ms)
 {
-    struct call call = {0};
-    uint64_t since = atomic_load_explicit(&pulse->since_ms, memory_order_acquire);
+    struct call call = {.since_ms = now_ms};
+    uint64_t calls = atomic_load_explicit(&pulse->calls, memory_order_acquire);
     call.what = atomic_load_explicit(&pulse->what, memory_order_acquire);
     call.client = atomic_load_explicit(&pulse->client, memory_order_acquire);
-    if (since == atomic_load_explicit(&pulse->since_ms, memory_order_relaxed))
-        call.since_ms = since;
+    if (calls == atomic_load_explicit(&pulse->calls, memory_order_relaxed))
+        call.calls = calls;
     return call;
 }
 
 static void look_at(struct watchdog *dog, struct watch *watch, uint64_t now_ms)
 {
-    struct call call = pulse_read(watch->pulse);
-    if (call.since_ms != watch->call.since_ms) {
+    struct call call = pulse_read(watch->pulse, now_ms);
+    if (call.calls != watch->call.calls) {
         if (watch->call.reported_ms != 0)
             report_return(watch, now_ms - watch->call.since_ms);
         watch->call = call;
     }
-    if (call.since_ms == 0 || now_ms < call.since_ms + dog->limit_ms)
+    uint64_t took = now_ms - watch->call.since_ms, reported = watch->call.reported_ms;
+    if (call.calls % 2 == 0 || took < dog->limit_ms)
         return;
-    uint64_t took = now_ms - call.since_ms;
-    uint64_t reported = watch->call.reported_ms;
     if (reported == 0)
         atomic_fetch_add_explicit(&dog->stalls, 1, memory_order_relaxed);
     if (took >= 2 * reported)

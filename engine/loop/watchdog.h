@@ -1,17 +1,19 @@
 /* A thread that reports who does not return: a script in an endless loop cannot be stopped (count
  * hooks do not fire in compiled code), but it must be named. Each worker has a pulse; it marks what
- * it is about to call and clears the mark afterwards. */
+ * it is about to call and clears the mark afterwards. The worker only counts: the time is the
+ * watchdog's, as a look at the clock costs more than many a handler. */
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One cache line, written by its worker, read by the watchdog. */
 struct pulse {
-    _Alignas(64) _Atomic uint64_t since_ms; /* clock_ms() when the call began; 0: not in a call */
-    _Atomic(const char *) what;             /* static text: "on_message" */
-    _Atomic uint64_t client;                /* 0: none */
-    const char *name;                       /* "worker 0"; set before the watchdog starts */
+    _Alignas(64) _Atomic uint64_t calls; /* begun and returned: odd while in one */
+    _Atomic(const char *) what;          /* static text: "on_message" */
+    _Atomic uint64_t client;             /* 0: none */
+    const char *name;                    /* "worker 0"; set before the watchdog starts */
 };
 
 struct watchdog;
@@ -25,15 +27,26 @@ void watchdog_stop(struct watchdog *watchdog);
 /* Calls that were reported so far. Any thread. */
 uint64_t watchdog_stalls(const struct watchdog *watchdog);
 
-/* Worker's thread. `now_ms` may be the loop's cached time. */
-static inline void pulse_begin(struct pulse *p, const char *what, uint64_t client, uint64_t now_ms)
+/* Worker's thread, as all from here on. Calls do not nest. */
+static inline bool pulse_is_in_call(const struct pulse *p)
+{
+    return atomic_load_explicit(&p->calls, memory_order_relaxed) & 1;
+}
+
+static inline void pulse_step(struct pulse *p)
+{
+    uint64_t calls = atomic_load_explicit(&p->calls, memory_order_relaxed);
+    atomic_store_explicit(&p->calls, calls + 1, memory_order_release);
+}
+
+static inline void pulse_begin(struct pulse *p, const char *what, uint64_t client)
 {
     atomic_store_explicit(&p->what, what, memory_order_relaxed);
     atomic_store_explicit(&p->client, client, memory_order_relaxed);
-    atomic_store_explicit(&p->since_ms, now_ms, memory_order_release);
+    pulse_step(p);
 }
 
 static inline void pulse_end(struct pulse *p)
 {
-    atomic_store_explicit(&p->since_ms, 0, memory_order_release);
+    pulse_step(p);
 }

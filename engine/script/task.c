@@ -1,6 +1,5 @@
 #include "script/task.h"
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/mem.h"
 #include "script/lua_buf.h"
 #include "script/session.h"
@@ -102,8 +101,7 @@ static int run(struct task *task, int args, const char *what)
     struct session *outer_session = env->current;
     env->running = task;
     env->current = task->session;
-    /* Not the loop's time: many short calls in one turn are no long one. */
-    pulse_begin(env->pulse, what, task->session ? task->session->id : 0, clock_ms());
+    pulse_begin(env->pulse, what, task->session ? task->session->id : 0);
     int status = lua_resume(task->L, args);
     pulse_end(env->pulse);
     env->running = outer_task;

@@ -1,6 +1,5 @@
 #include "script/vm.h"
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
@@ -52,12 +51,12 @@ void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client
 int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client)
 {
     struct pulse *pulse = vm->env->pulse;
-    uint64_t outer = atomic_load_explicit(&pulse->since_ms, memory_order_relaxed);
+    bool outer = pulse_is_in_call(pulse);
     int handler = lua_gettop(L) - args;
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, handler);
     if (!outer)
-        pulse_begin(pulse, what, client, clock_ms());
+        pulse_begin(pulse, what, client);
     int status = lua_pcall(L, args, results, handler);
     if (!outer)
         pulse_end(pulse);
