@@ -41,6 +41,7 @@ struct script_env {
     struct pulse *pulse;
     struct worker_stats *stats;
     bool full_error; /* a push to a full topic fails at once */
+    bool over;       /* nobody hears any more: finalizers that run with a VM's end post nothing */
 
     /* A connection is gone for good; its session is freed afterwards. */
     void (*on_gone)(struct script_env *env, int server);

@@ -48,18 +48,19 @@ static void send_cut(struct task *task)
 static const struct task_wait send_wait = {
     .what = "mesh.send", .cut = send_cut, .results = send_results};
 
-/* An encoder that sends to other workers, whose encoders send back, would never come to an end. */
-static bool too_many_hops(const struct script_env *env)
+/* An encoder that sends to other workers, whose encoders send back, would never come to an end; and
+ * at the very end there is nobody to send to. */
+static bool may_not_post(const struct script_env *env)
 {
-    return env->hops >= COMMAND_HOPS_MAX;
+    return env->hops >= COMMAND_HOPS_MAX || env->over;
 }
 
 static int send_elsewhere(lua_State *L, struct vm *vm, uint64_t client, const char *data,
                           size_t len, bool binary)
 {
     const char *why;
-    if (too_many_hops(vm->env))
-        return lua_outcome(L, "protocol_encode sends too deep");
+    if (may_not_post(vm->env))
+        return lua_outcome(L, "not sent: protocol_encode sends too deep, or the engine stops");
     struct task *task = task_may_suspend(vm, L, &why) ? vm->env->running : NULL;
     struct command *command = command_new(COMMAND_SEND);
     command->hops = (uint8_t)(vm->env->hops + 1);
@@ -118,7 +119,7 @@ static const struct task_wait publish_wait = {
 static int publish_elsewhere(struct script_env *env, struct task *task, const char *channel,
                              size_t channel_len, const char *data, size_t len, bool binary)
 {
-    if (too_many_hops(env))
+    if (may_not_post(env))
         return 0;
     struct command command = {
         .kind = COMMAND_PUBLISH,

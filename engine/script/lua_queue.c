@@ -32,6 +32,8 @@ static struct gate *find_gate(lua_State *L, struct vm *vm, int name)
 static int queue_new_topic(lua_State *L)
 {
     struct vm *vm = vm_of(L);
+    if (vm->env->over)
+        return lua_fail(L, "the engine has stopped");
     luaL_checkstring(L, 1);
     lua_Number size = luaL_checknumber(L, 2);
     luaL_argcheck(L, size >= 1 && size <= UINT32_MAX / 2, 2, "a size of 1 or more");
@@ -144,6 +146,8 @@ static int queue_push(lua_State *L)
 {
     struct vm *vm = vm_of(L);
     const char *why;
+    if (vm->env->over)
+        return lua_fail(L, "the engine has stopped");
     luaL_checkstring(L, 1);
     lua_settop(L, 2);
     why = encode_value(L, 2, &vm->env->json);

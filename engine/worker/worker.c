@@ -260,7 +260,7 @@ static void close_handles(struct worker *w)
 
 void worker_free(struct worker *w)
 {
-    w->stopped = w->ending = true;
+    w->stopped = w->ending = w->env.over = true;
     mailbox_drain(&w->box);
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));

@@ -369,6 +369,21 @@ def test_every_end(make_engine):
 
 # ---- stopping
 
+def test_finalizers_at_the_end(make_engine):
+    """What a script has garbage do runs once more when its VM ends: then there is nobody to send to."""
+    engine = make_engine(LINES + """
+        guard = newproxy(true)
+        getmetatable(guard).__gc = function()
+            mix.queue.new("late", 5)
+            mix.queue.push("late", {})
+            mix.mesh.publish("all", "x")
+            mix.mesh.send("%d", "x")
+        end""" % (1 << 53 | 1 << 47 | 1 << 29 | 60000000), workers=2)
+    with Lines(engine.port) as client:
+        assert client.ask("x") == "x"
+    engine.stop()
+
+
 def test_two_signals_with_suspended_handlers(make_engine):
     everywhere = Everywhere(make_engine, ["wait", "push"])
     engine = everywhere.engine
