@@ -401,6 +401,19 @@ def test_waiting_until_a_consumer_sets_it(engine, client):
     engine.wait_metric("mixengine_tasks_suspended", 0)
 
 
+def test_waiting_only_so_long(engine, client):
+    assert client.lua("return conn:wait_context_value('never', 0.1)") == [None, "timeout"]
+    assert client.lua("return conn:wait_context_value('never', 0)") == [None, "timeout"]
+    assert client.lua("return pcall(conn.wait_context_value, conn, 'never', -1)")[0] is False
+    client.send("=local v, err = conn:wait_context_value('soon', 0.5) return v, err")
+    engine.wait_metric("mixengine_tasks_suspended", 1)
+    with Api(engine.api_port) as api:
+        api.func(client.id, "set_context_value", "soon", 5)
+    assert values(client.text()) == [5, None]
+    # The time that was not used up means nothing to the next wait.
+    assert client.lua("return conn:wait_context_value('never', 0.7)") == [None, "timeout"]
+
+
 def test_waiting_until_another_script_sets_it(engine, client):
     with Lab(engine.port) as other:
         assert client.lua("shared = conn") == []
