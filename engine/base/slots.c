@@ -117,13 +117,3 @@ uint32_t slots_count(const struct slots *slots)
 {
     return slots->count;
 }
-
-void *slots_next(const struct slots *slots, uint32_t *cursor)
-{
-    while (*cursor < slots->fresh) {
-        void *object = slots->slots[(*cursor)++].object;
-        if (object != NULL)
-            return object;
-    }
-    return NULL;
-}

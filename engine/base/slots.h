@@ -29,6 +29,3 @@ void *slots_get(const struct slots *slots, uint64_t number);
 void slots_remove(struct slots *slots, uint64_t number);
 
 uint32_t slots_count(const struct slots *slots);
-
-/* Walks all objects: start with *cursor = 0; NULL at the end. Objects may be removed meanwhile. */
-void *slots_next(const struct slots *slots, uint32_t *cursor);

@@ -78,9 +78,9 @@ struct command {
     const char *why;            /* static text, with COMMAND_FAILED */
 };
 
-/* Zeroed but for its kind. */
 enum { COMMAND_HOPS_MAX = 4 };
 
+/* Zeroed but for its kind. */
 struct command *command_new(enum command_kind kind);
 void command_free(struct command *command);
 

@@ -97,7 +97,6 @@ static void out_pop(struct conn *conn)
     conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
     conn->out_count--;
     conn->out_offset = 0;
-    conn->conns->frames_sent++;
     if (conn->out_count == 0)
         out_reset(conn); /* a silent connection keeps no ring */
 }
@@ -393,7 +392,6 @@ static void hold_limits(struct conn *conn)
 static void on_bytes(void *owner, const char *data, size_t len)
 {
     struct conn *conn = owner;
-    conn->conns->bytes_read += len;
     conn->last_read_ms = uv_now(conn->conns->loop);
     if (conn->state != OPEN)
         return;

@@ -53,7 +53,6 @@ struct conns {
     struct list dirty;  /* have frames to flush */
     struct list paused; /* not read, swept for hang-ups */
     struct timeout sweep;
-    uint64_t bytes_read, frames_sent;
     char scratch[TRANSPORT_READ_MAX];
 };
 

@@ -122,7 +122,7 @@ static int conn_set_context_value(lua_State *L)
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);
     lua_rawset(L, -3);
-    session_context_changed(s);
+    lua_conn_context_changed(s);
     return lua_outcome(L, NULL);
 }
 
@@ -140,7 +140,7 @@ static int conn_set_context(lua_State *L)
         lua_insert(L, -2);
         lua_rawset(L, context);
     }
-    session_context_changed(s);
+    lua_conn_context_changed(s);
     return lua_outcome(L, NULL);
 }
 
@@ -192,7 +192,7 @@ static void on_wait_timeout(struct timeout *timeout)
     task_wake(task);
 }
 
-void session_context_changed(struct session *s)
+void lua_conn_context_changed(struct session *s)
 {
     struct task *task = s->task;
     if (!s->suspended || !task || task->wait != &context_wait || task->woken)

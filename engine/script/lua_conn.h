@@ -10,6 +10,9 @@ void lua_conn_push(lua_State *L, struct session *s);
  * that is not a conn. */
 struct session *lua_conn_check(lua_State *L, int arg);
 
+/* A key of its context may have been set: wakes the handler that waits for it. */
+void lua_conn_context_changed(struct session *s);
+
 /* Pushes the object that stands for a connection while a publish is encoded for all subscribers:
  * using it in any way sets vm->probe_touched and raises an error. */
 void lua_conn_push_probe(struct vm *vm, lua_State *L);

@@ -200,7 +200,7 @@ static int ws_accept(lua_State *L)
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "headers");
     lua_pop(L, 1);
-    session_context_changed(s);
+    lua_conn_context_changed(s);
     return 1;
 }
 

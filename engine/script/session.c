@@ -369,21 +369,23 @@ static size_t on_input(void *owner, const char *data, size_t len)
     return s->taken;
 }
 
-static void on_end(void *owner, const char *why)
-{
-    struct session *s = owner;
-    if (why)
-        session_close(s, why);
-    s->ended = true;
-    if (s->stage != STAGE_CLOSE)
-        cut_short(s, why);
-}
-
+/* The end of the input is seen, whatever comes before it: on_close itself is not cut short by it.
+ */
 static void on_hang_up(void *owner)
 {
     struct session *s = owner;
     if (s->stage != STAGE_CLOSE)
         cut_short(s, false);
+}
+
+static void on_end(void *owner, const char *why)
+{
+    struct session *s = owner;
+    s->ended = true;
+    if (why)
+        session_close(s, why);
+    else
+        on_hang_up(s);
 }
 
 static void on_closed(void *owner)

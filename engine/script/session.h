@@ -75,9 +75,6 @@ const char *session_set_context(struct session *s, const struct blob *pairs);
 /* Pushes the context table on L; makes it when there is none. */
 void session_push_context(struct session *s, lua_State *L);
 
-/* A key may have been set: wakes who waits for it. */
-void session_context_changed(struct session *s);
-
 /* Starts an orderly close: what was sent goes out, on_close runs with `why` (static; NULL: nil). */
 void session_close(struct session *s, const char *why);
 

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "msg/client_id.h"
 #include "script/json.h"
+#include "script/lua_conn.h"
 #include "script/session.h"
 #include <lauxlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ const char *session_set_context(struct session *s, const struct blob *pairs)
         lua_rawset(L, -3);
     }
     lua_pop(L, 1);
-    session_context_changed(s);
+    lua_conn_context_changed(s);
     return NULL;
 }
 

@@ -112,7 +112,7 @@ static void find_shipped_lua(char *out, size_t size)
     snprintf(out, size, "%s", MIXENGINE_SOURCE_LUA);
 }
 
-const char *vm_shipped_lua(void)
+static const char *shipped_lua(void)
 {
     static _Thread_local char folder[4096];
     if (!folder[0])
@@ -124,7 +124,7 @@ const char *vm_shipped_lua(void)
 static void set_path(lua_State *L, const char *entry)
 {
     char *copy = xstrdup(entry);
-    const char *own = dirname(copy), *shipped = vm_shipped_lua();
+    const char *own = dirname(copy), *shipped = shipped_lua();
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "path");
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s/?.lua;%s", own, own, shipped,

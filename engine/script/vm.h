@@ -41,6 +41,3 @@ void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client
 
 /* The vm of a C function that lua_modules.h opened. */
 struct vm *vm_of(lua_State *L);
-
-/* Where the shipped Lua files are. */
-const char *vm_shipped_lua(void);

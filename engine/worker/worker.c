@@ -26,7 +26,6 @@ struct worker {
     pthread_t thread;
     bool draining, drained;
     bool stopped; /* no script runs any more */
-    bool ending;  /* nobody hears answers any more */
     uv_loop_t loop;
     struct wheel wheel;
     struct mailbox box;
@@ -114,7 +113,7 @@ static void on_command(struct worker *w, struct command *c)
         c->status = COMMAND_NO_CLIENT;
     else
         session_command(&w->env, c);
-    if (!c->reply_to || w->ending) {
+    if (!c->reply_to || w->env.over) {
         command_free(c);
         return;
     }
@@ -260,7 +259,7 @@ static void close_handles(struct worker *w)
 
 void worker_free(struct worker *w)
 {
-    w->stopped = w->ending = w->env.over = true;
+    w->stopped = w->env.over = true;
     mailbox_drain(&w->box);
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));

@@ -21,7 +21,7 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer
 
 
 def binary():
-    return os.environ.get("ENGINE") or str(ROOT / "build" / "release" / "engine")
+    return os.path.abspath(os.environ.get("ENGINE") or ROOT / "build" / "release" / "engine")
 
 
 def times(n):
