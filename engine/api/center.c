@@ -1,6 +1,6 @@
 #include "api/center.h"
-#include "api/envelope.h"
 #include "api/socket.h"
+#include "base/json_string.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,10 +55,10 @@ void center_nodes(struct api *api, struct lws *asker, struct buf *out)
     bool v6 = strchr(node.host, ':') != NULL;
     int len = snprintf(server, sizeof server, v6 ? "[%s]:%d" : "%s:%d", node.host, node.port);
     buf_printf(out, "{\"nodes\":[{\"id\":\"%u\",\"api_server\":", mesh_node(api->mesh));
-    envelope_string(out, server, (size_t)len);
+    json_string_append(out, server, (size_t)len);
     buf_append_str(out, ",\"host\":");
-    envelope_string(out, server, (size_t)len);
+    json_string_append(out, server, (size_t)len);
     buf_append_str(out, ",\"ip\":");
-    envelope_string(out, node.host, strlen(node.host));
+    json_string_append(out, node.host, strlen(node.host));
     buf_printf(out, ",\"port\":%d}]}", node.port);
 }

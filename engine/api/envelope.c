@@ -1,20 +1,6 @@
 #include "api/envelope.h"
+#include "base/json_string.h"
 #include <string.h>
-
-void envelope_string(struct buf *out, const char *text, size_t len)
-{
-    buf_append_char(out, '"');
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c < 0x20)
-            buf_printf(out, "\\u%04x", c);
-        else if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else
-            buf_append_char(out, (char)c);
-    }
-    buf_append_char(out, '"');
-}
 
 static void append_id(struct buf *out, enum envelope_spelling spelling, const char *id)
 {
@@ -64,7 +50,7 @@ void envelope_error(struct buf *out, enum envelope_spelling spelling, const char
                spelling == ENVELOPE_A ? "{\"error\":{\"code\":%d,\"message\":"
                                       : "{\"E\":{\"c\":%d,\"m\":",
                code);
-    envelope_string(out, message, strlen(message));
+    json_string_append(out, message, strlen(message));
     buf_append_char(out, '}');
     append_id(out, spelling, id);
 }
@@ -72,7 +58,7 @@ void envelope_error(struct buf *out, enum envelope_spelling spelling, const char
 void envelope_http_error(struct buf *out, int code, const char *message)
 {
     buf_printf(out, "{\"E\":{\"c\":%d,\"m\":", code);
-    envelope_string(out, message, strlen(message));
+    json_string_append(out, message, strlen(message));
     buf_append_str(out, "}}");
 }
 
@@ -86,6 +72,6 @@ void envelope_event(struct buf *head, struct buf *middle, enum envelope_spelling
         buf_printf(head, "{\"e\":\"%s\",\"p\":{\"n\":\"%u\",\"c\":\"", method, node);
         buf_append_str(middle, "\",\"t\":");
     }
-    envelope_string(middle, topic, topic_len);
+    json_string_append(middle, topic, topic_len);
     buf_append_str(middle, spelling == ENVELOPE_A ? ",\"data\":" : ",\"d\":");
 }

@@ -35,6 +35,3 @@ void envelope_http_error(struct buf *out, int code, const char *message);
 #define ENVELOPE_EVENT_TAIL "},\"id\":null}"
 void envelope_event(struct buf *head, struct buf *middle, enum envelope_spelling spelling,
                     const char *method, unsigned node, const char *topic, size_t topic_len);
-
-/* A quoted JSON string of valid UTF-8. */
-void envelope_string(struct buf *out, const char *text, size_t len);

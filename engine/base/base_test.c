@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/json_string.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/slots.h"
@@ -74,6 +75,20 @@ static void test_buf_printf_at_the_edge_of_its_room(void **state)
         assert_int_equal(buf.data[buf.len - 1], '>');
         buf_free(&buf);
     }
+}
+
+static void test_json_strings_are_escaped(void **state)
+{
+    (void)state;
+    static const char text[] = "\"a\\b\"\n\x1f\0\x7f \xe4\xbd\xa0/end";
+    struct buf buf = {0};
+    json_string_append(&buf, text, sizeof text - 1);
+    buf_append_char(&buf, '\0');
+    assert_string_equal(buf.data, "\"\\\"a\\\\b\\\"\\u000a\\u001f\\u0000\x7f \xe4\xbd\xa0/end\"");
+    buf_free(&buf);
+    json_string_append(&buf, "", 0);
+    assert_int_equal(buf.len, 2);
+    buf_free(&buf);
 }
 
 static void test_strings_are_copied(void **state)
@@ -303,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_check_ends_the_process_and_says_why),
         cmocka_unit_test(test_buf_grows_and_is_consumed),
         cmocka_unit_test(test_buf_printf_at_the_edge_of_its_room),
+        cmocka_unit_test(test_json_strings_are_escaped),
         cmocka_unit_test(test_strings_are_copied),
         cmocka_unit_test(test_blob_is_shared_by_threads),
         cmocka_unit_test(test_blob_to_be_filled_in),
