@@ -1,5 +1,6 @@
 #include "engine.h"
 #include "api/api.h"
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -34,6 +36,7 @@ struct engine {
     uv_signal_t signals[3];
     uv_timer_t deadline; /* of the drain */
     struct gates *gates;
+    char *pages; /* the folder of the application's page; NULL: none is served */
     struct api *api;
     struct worker **workers;
     struct mailbox **boxes;
@@ -203,6 +206,21 @@ static void open_loop(struct engine *e)
     e->deadline.data = e;
 }
 
+/* `web` beside the first server's entry script, NULL when there is no such folder. */
+static char *find_pages(const struct config *config)
+{
+    if (config->server_count == 0)
+        return NULL;
+    const char *entry = config->servers[0].entry, *slash = strrchr(entry, '/');
+    struct buf path = {0};
+    struct stat folder;
+    buf_append(&path, entry, slash ? (size_t)(slash + 1 - entry) : 0);
+    buf_append(&path, "web", sizeof "web");
+    if (stat(path.data, &folder) != 0 || !S_ISDIR(folder.st_mode))
+        buf_free(&path);
+    return path.data;
+}
+
 static void make_parts(struct engine *e)
 {
     const struct config *config = e->config;
@@ -212,7 +230,8 @@ static void make_parts(struct engine *e)
                                            .gates = e->gates,
                                            .main_box = &e->box,
                                            .metrics = append_metrics,
-                                           .metrics_data = e});
+                                           .metrics_data = e,
+                                           .pages = e->pages});
     e->workers = xcalloc((size_t)e->worker_count, sizeof(struct worker *));
     e->boxes = xcalloc((size_t)e->worker_count, sizeof(struct mailbox *));
     for (int i = 0; i < e->worker_count; i++) {
@@ -333,6 +352,7 @@ static void free_parts(struct engine *e)
     acceptor_free(e->acceptor);
     mesh_local_free(e->mesh);
     gates_free(e->gates);
+    free(e->pages);
     free(e->workers);
     free(e->boxes);
 }
@@ -389,6 +409,7 @@ int engine_run(const struct config *config, const struct engine_options *options
         status = start_log(config, true);
     if (status != 0)
         return status;
+    e.pages = options->dev ? find_pages(config) : NULL;
     make_parts(&e);
     status = prepare(&e);
     if (status == 0) {

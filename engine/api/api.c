@@ -163,6 +163,19 @@ static int open_listener(struct api *api, struct listener *listener, const char 
     return 0;
 }
 
+/* An address for a browser on this machine. */
+static void announce_pages(const struct api *api)
+{
+    const struct sockaddr_storage *address = &api->engine.address;
+    bool v6 = address->ss_family == AF_INET6;
+    char host[SOCKET_HOST];
+    socket_host(address, host);
+    if (socket_is_wildcard(address))
+        strcpy(host, v6 ? "::1" : "127.0.0.1");
+    log_info("api", v6 ? "page at http://[%s]:%d/" : "page at http://%s:%d/", host,
+             listener_port(&api->engine));
+}
+
 int api_listen(struct api *api, char *error, size_t error_size)
 {
     const struct config *config = api->options.config;
@@ -170,8 +183,11 @@ int api_listen(struct api *api, char *error, size_t error_size)
                                &config->center_api.listen, error, error_size);
     if (status)
         return status;
-    return open_listener(api, &api->engine, "engine.apiServer", "engine api",
-                         &config->engine_api.listen, error, error_size);
+    status = open_listener(api, &api->engine, "engine.apiServer", "engine api",
+                           &config->engine_api.listen, error, error_size);
+    if (status == 0 && api->options.pages)
+        announce_pages(api);
+    return status;
 }
 
 /* ---- the end ---- */

@@ -17,6 +17,7 @@ struct api_options {
     struct mailbox *main_box;                     /* gets MSG_DRAINED */
     void (*metrics)(struct buf *out, void *data); /* the engine's part of /metrics; any thread */
     void *metrics_data;
+    const char *pages; /* a folder whose files the engine API serves (pages.h); NULL: none */
 };
 
 /* Makes the loop and the mailbox; nothing listens or runs yet. */

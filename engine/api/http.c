@@ -8,6 +8,7 @@
 #include "api/center.h"
 #include "api/envelope.h"
 #include "api/metrics.h"
+#include "api/pages.h"
 #include "api/socket.h"
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,20 @@ static const struct route *route_of(bool engine, const char *path)
     return NULL;
 }
 
+/* Files of the application's page; what is none of them is no path at all. */
+static int serve_page(struct api *api, struct lws *wsi, const char *path)
+{
+    struct answer answer = {.status = 200, .extra = pages_headers};
+    if (api->options.pages && listener_of(wsi) == &api->engine)
+        answer.type = pages_read(api->options.pages, path, &answer.body);
+    if (answer.type && (has(wsi, WSI_TOKEN_GET_URI) || has(wsi, WSI_TOKEN_HEAD_URI)))
+        return send_answer(wsi, &answer);
+    buf_free(&answer.body);
+    if (!answer.type)
+        return refuse(wsi, 404, "", "no such path", false);
+    return refuse(wsi, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD", false);
+}
+
 /* 0 when the body, if any, has an end that can be told and is near; else the status that refuses.
  */
 static int check_body(struct lws *wsi)
@@ -156,7 +171,7 @@ int http_on_request(struct api *api, struct lws *wsi, const char *path)
     if (!route && engine && strcmp(path, "/ws/v1") == 0)
         return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", false);
     if (!route)
-        return refuse(wsi, 404, "", "no such path", false);
+        return serve_page(api, wsi, path);
     if (!has(wsi, WSI_TOKEN_GET_URI))
         return refuse(wsi, 405, "Allow: GET\r\n", "only GET", false);
     struct answer answer = {.status = 200, .type = route->type, .extra = ""};

@@ -1,5 +1,5 @@
-/* HTTP on both ports: routes, access, refusals; and who may upgrade to WebSocket. Each returns what
- * libwebsockets' callback is to return. */
+/* HTTP on both ports: routes, pages, access, refusals; and who may upgrade to WebSocket. Each
+ * returns what libwebsockets' callback is to return. */
 #pragma once
 
 #include "api/api_private.h"
