@@ -8,6 +8,7 @@ declare -A may=(
     [channel]="base"
     [script]="mesh queue channel net proto msg config loop base"
     [worker]="script mesh queue channel net msg config loop base"
+    [consumer]="proto base"
     [api]="queue mesh msg config proto loop base"
 )
 status=0
