@@ -1,29 +1,55 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds build/release/engine, and runs the chat room: the engine with
-# conf/chat.yaml and a consumer with the chat's logic on an SQLite file. Ctrl-C stops both.
+# Installs what is missing, builds the engine and the chat consumer, and runs the chat room: both of them,
+# on conf/chat.yaml and an SQLite file. Ctrl-C stops them.
+#   scripts/dev.sh           until Ctrl-C
+#   scripts/dev.sh --once    plays the chat document's transcript, prints each frame, and ends; with status 0
+#                            if all came as the document shows
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case "${1:-}" in
+'' | --once) ;;
+*)
+    echo "usage: scripts/dev.sh [--once]" >&2
+    exit 64
+    ;;
+esac
 source scripts/packages.sh
-packages_install "${packages_build[@]}" python3
+packages=("${packages_build[@]}")
+[[ -z ${1:-} ]] || packages+=("${packages_once[@]}")
+packages_install "${packages[@]}"
 cmake --preset release >/dev/null
-cmake --build --preset release -j "$(nproc)" -- --quiet
+cmake --build --preset release -j "$(nproc)" --target engine chat -- --quiet
+
+stop() {
+    trap - EXIT INT TERM
+    kill "${programs[@]}" 2>/dev/null || true
+    wait
+    exit "$1"
+}
+programs=()
+trap 'stop $?' EXIT
+trap 'stop 0' INT TERM
 
 build/release/engine dev -f conf/chat.yaml &
-engine=$!
-trap 'kill "$engine" 2>/dev/null; wait' EXIT
-trap 'trap - EXIT; wait; exit 0' INT # Ctrl-C has reached both already
-for _ in $(seq 100); do
-    (exec 3<>/dev/tcp/127.0.0.1/6787) 2>/dev/null && break
-    kill -0 "$engine" 2>/dev/null || exit 1
-    sleep 0.1
+programs+=($!)
+exec {chat}< <(exec build/release/chat --center 127.0.0.1:6787 --db sqlite:build/users.db)
+programs+=($!)
+until read -r -t 0.2 line <&"$chat"; do # the chat says "ready" once it is connected
+    [[ $? -gt 128 ]] && kill -0 "${programs[0]}" 2>/dev/null || exit 1
 done
+
+if [[ ${1:-} == --once ]]; then
+    /usr/bin/python3 examples/chat/transcript.py
+    exit
+fi
 cat <<'TEXT'
 
-The chat room is open. With any WebSocket client, connect to ws://127.0.0.1:6790/chat and send
+The chat room is open at http://127.0.0.1:6789/ (users user1 and user2, password 123456).
+Or connect any WebSocket client to ws://127.0.0.1:6790/chat and send
   {"op":"auth","args":["user1","123456"]}
   {"op":"subscribe","args":["room_101"]}
   {"op":"sendtoroom","args":["room_101","hello,world!"]}
-Users: user1 and user2, password 123456. Ctrl-C stops.
+Ctrl-C stops.
 
 TEXT
-/usr/bin/python3 test/whole/chat.py --center 127.0.0.1:6787 --db build/chat.db
+wait -n "${programs[@]}" || exit 1

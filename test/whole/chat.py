@@ -1,9 +1,10 @@
 """The chat document's business logic over SQLite, as one consumer process.
 
-`chat.py --center 127.0.0.1:6787 --db FILE --spelling A|B`; prints `ready` when it consumes."""
+`chat.py --center 127.0.0.1:6787 --db sqlite:FILE --spelling A|B`; prints `ready` when it consumes."""
 
 import argparse
 import json
+import signal
 import sqlite3
 import sys
 
@@ -26,97 +27,98 @@ def prepare(path):
 
 
 class Chat:
-    def __init__(self, path, failed_key="user_id"):
+    def __init__(self, path, failed_key="uid"):
         self.db = sqlite3.connect(path, isolation_level=None, timeout=30)
         self.db.execute("PRAGMA synchronous=OFF")
         self.failed_key = failed_key
+        self.unanswered = {}  # id of a set_context_value -> the user who has just logged in
         self.ops = {
-            "auth": self.auth, "subscribe": self.subscribe, "unsubscribe": self.unsubscribe,
-            "sendtoroom": self.send_to_channel, "sendtouser": self.send_to_channel,
-            "sendbroadcast": self.send_broadcast,
+            "auth": (self.auth, 2), "subscribe": (self.change, None), "unsubscribe": (self.change, None),
+            "sendtoroom": (self.send_to_channel, 2), "sendtouser": (self.send_to_channel, 2),
+            "sendbroadcast": (self.send_broadcast, 1),
         }
 
     def handle(self, event, node):
-        data = event.data
-        uid = data.get("uid") or 0
+        uid = event.data.get("uid") or 0
         if event.topic == "conn":
-            if data.get("event") == "close":
-                self.close(uid)
+            if event.data.get("event") == "close":
+                self.offline(uid)
             return
         try:
-            message = json.loads(data["frame"]["data"])
+            message = json.loads(event.data["frame"]["data"])
         except ValueError:
             message = None
-        if not message:
-            node.mesh_send(event.client, '{"error":"Json format error"}')
+        if not message or not isinstance(message, dict):
+            answer(node, event.client, error="Json format error")
             return
-        if not isinstance(message, dict):
-            return
-        op = message.get("op")
-        action = self.ops.get(op) if isinstance(op, str) else None
-        if action:
-            args = message.get("args")
-            action(node, event.client, op, args if isinstance(args, (list, dict)) else [], uid)
+        op, args = message.get("op"), message.get("args")
+        action, count = self.ops.get(op if isinstance(op, str) else None, (None, None))
+        if not action:
+            error = "Unknown operation"
+        elif not uid and op != "auth":
+            error = "No access"
+        else:
+            error = wrong(args, count)
+        if op == "auth":
+            self.offline(uid)  # whoever this connection was
+            if error:
+                node.conn_call(event.client, "set_context_value", self.failed_key, 0)
+        if error:
+            answer(node, event.client, op=op, error=error)
+        else:
+            action(node, event.client, op, args, uid)
+
+    def on_reply(self, reply):
+        """A client that has gone before its login was answered: nobody else sets its flag back."""
+        uid = self.unanswered.pop(reply.id, 0)
+        if reply.error:
+            self.offline(uid)
 
     def auth(self, node, client, op, args, uid):
-        name, password = first(args, 2)
-        row = self.db.execute("SELECT id FROM users WHERE name = ? AND password = ?",
-                              (name, password)).fetchone()
+        row = self.db.execute("SELECT id FROM users WHERE name = ? AND password = ?", args).fetchone()
         if row is None:
             node.conn_call(client, "set_context_value", self.failed_key, 0)
-            node.mesh_send(client, '{"op":"auth","error":"Invalid name or password"}')
+            answer(node, client, op=op, error="Invalid name or password")
             return
         self.db.execute("UPDATE users SET online = 1 WHERE id = ?", row)
-        node.conn_call(client, "set_context_value", "uid", row[0])
-        node.mesh_send(client, '{"op":"auth","success":true}')
+        self.unanswered[node.conn_call(client, "set_context_value", "uid", row[0])] = row[0]
+        answer(node, client, op=op, success=True)
 
-    def subscribe(self, node, client, op, args, uid):
-        self.change("subscribe", node, client, args, uid)
+    @staticmethod
+    def change(node, client, op, args, uid):
+        node.conn_call(client, op, *args)
+        answer(node, client, op=op, success=True)
 
-    def unsubscribe(self, node, client, op, args, uid):
-        self.change("unsubscribe", node, client, args, uid)
-
-    def change(self, function, node, client, args, uid):
-        if self.refused(node, client, function, uid):
-            return
-        if isinstance(args, dict):  # what PHP's named arguments make of it
-            node.command("conn.call", {
-                "A": {"client_id": client, "func": function, "args": args},
-                "B": {"c": client, "f": function, "a": args}}[node.spelling])
-        else:
-            node.conn_call(client, function, *args)
-        node.mesh_send(client, '{"op":"%s","success":true}' % function)
-
-    def send_to_channel(self, node, client, op, args, uid):
-        if not self.refused(node, client, op, uid):
-            self.publish(node, client, op, uid, *first(args, 2))
+    @staticmethod
+    def send_to_channel(node, client, op, args, uid):
+        channel, message = args
+        node.publish(channel, encode({"event": "subscribe", "channel": channel, "data": f"uid:{uid},message:{message}"}))
+        answer(node, client, op=op, success=True)
 
     def send_broadcast(self, node, client, op, args, uid):
-        if not self.refused(node, client, op, uid):
-            self.publish(node, client, op, uid, "broadcast", *first(args, 1))
+        self.send_to_channel(node, client, op, ["broadcast", *args], uid)
 
-    @staticmethod
-    def refused(node, client, op, uid):
-        if not uid:
-            node.mesh_send(client, '{"op":"%s","error":"No access"}' % op)
-        return not uid
-
-    @staticmethod
-    def publish(node, client, op, uid, channel, message):
-        text = f"uid:{uid},message:{message}"
-        node.publish(channel, '{"event":"subscribe","channel":"%s","data":"%s"}' % (channel, text))
-        node.mesh_send(client, '{"op":"%s","success":true}' % op)
-
-    def close(self, uid):
+    def offline(self, uid):
         if uid:
             self.db.execute("UPDATE users SET online = 0 WHERE id = ?", (uid,))
 
 
-def first(args, count):
-    """PHP's list(): what is not there is null."""
-    values = list(args) if isinstance(args, list) else []
-    values = [v if isinstance(v, (str, int, float)) else None for v in values]
-    return (values + [None] * count)[:count]
+def encode(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def answer(node, client, **value):
+    node.mesh_send(client, encode(value))
+
+
+def wrong(args, count):
+    """What is wrong with an operation's arguments; `count` None: one or more names."""
+    if not isinstance(args, list) or (len(args) != count if count else not args):
+        return f"args must be a list of {count or 'one or more'}"
+    if not all(isinstance(arg, str) for arg in args):
+        return "args must be text"
+    names = args if count is None else args[:1] if count == 2 else []
+    return None if all(len(name.encode()) <= 255 for name in names) else "a name is longer than 255 bytes"
 
 
 def main():
@@ -124,14 +126,16 @@ def main():
     options.add_argument("--center", required=True)
     options.add_argument("--db", required=True)
     options.add_argument("--spelling", choices="AB", default="A")
-    options.add_argument("--failed-key", default="user_id",
+    options.add_argument("--failed-key", default="uid",
                          help="the context key that a failed login sets (the document: user_id)")
     given = options.parse_args()
-    prepare(given.db)
-    chat = Chat(given.db, given.failed_key)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    path = given.db.removeprefix("sqlite:")
+    prepare(path)
+    chat = Chat(path, given.failed_key)
     try:
         serve(given.center, given.spelling, ["chat", "conn"], chat.handle,
-              lambda: print("ready", flush=True))
+              lambda: print("ready", flush=True), on_reply=chat.on_reply)
     except KeyboardInterrupt:
         pass
 

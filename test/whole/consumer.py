@@ -153,11 +153,12 @@ class Consumer:
     consumer)` runs where `step` is called; with `start` that is a thread of its own."""
 
     def __init__(self, address, spelling="A", topics=("chat", "conn"), on_event=None,
-                 credentials=None, receive_buffer=None, read_size=262144):
+                 on_reply=None, credentials=None, receive_buffer=None, read_size=262144):
         host, port = address.rsplit(":", 1) if isinstance(address, str) else ("127.0.0.1", address)
         assert host == "127.0.0.1", host
         self.spelling, self.read_size = spelling, read_size
         self.on_event = on_event or (lambda event, consumer: None)
+        self.on_reply = on_reply or (lambda reply: None)
         client = wsclient.Client(int(port), receive_buffer=receive_buffer)
         client.handshake("/ws/v1", [f"{k}: {v}" for k, v in basic(credentials).items()])
         self.sock, self.buffer = client.sock, client.buffer
@@ -237,7 +238,9 @@ class Consumer:
             if self.keep:
                 self.events.append(message)
             self.on_event(message, self)
-        elif self.keep or message.id == self.consuming:
+            return
+        self.on_reply(message)
+        if self.keep or message.id == self.consuming:
             self.replies.append(message)
 
     def _write(self):

@@ -24,6 +24,14 @@ def binary():
     return os.path.abspath(os.environ.get("ENGINE") or ROOT / "build" / "release" / "engine")
 
 
+def chat_binary():
+    return os.path.abspath(os.environ.get("CHAT") or ROOT / "build" / "release" / "chat")
+
+
+def probe_binary():
+    return os.path.abspath(os.environ.get("PROBE") or ROOT / "build" / "release" / "tests" / "probe")
+
+
 def times(n):
     """A count of repetitions, fewer when a sanitizer makes each of them slow."""
     return max(1, n // 10) if SLOW else n

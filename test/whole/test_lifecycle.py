@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
@@ -157,11 +156,6 @@ def test_no_new_connections_while_draining(make_engine):
 
 # ---- thousands
 
-def online(db):
-    with sqlite3.connect(db, timeout=30) as connection:
-        return connection.execute("SELECT sum(online) FROM users").fetchone()[0]
-
-
 def warm_up(engine, path):
     """What a worker makes once, on first use, is made."""
     swarm = Swarm(engine.port, 50, path)
@@ -173,7 +167,7 @@ def warm_up(engine, path):
 def test_ten_thousand_leave_nothing_behind(make_engine, run_chat):
     count = times(10000)
     engine = make_engine(CHAT_ENTRY, queue={"fullTimeout": 60})
-    db = run_chat(engine)
+    chat = run_chat(engine)
     warm_up(engine, "/chat")
     before = engine.metrics()
     swarm = Swarm(engine.port, count)
@@ -200,7 +194,7 @@ def test_ten_thousand_leave_nothing_behind(make_engine, run_chat):
     for name in GAUGES:
         engine.wait_metric(name, before[name], 20)
     wait_until(lambda: engine.metric("process_open_fds") <= before["process_open_fds"], 10, "open descriptors")
-    wait_until(lambda: online(db) == 0, 10, "nobody is online")
+    wait_until(lambda: chat.online() == 0, 10, "nobody is online")
 
 
 def test_resets_and_half_closes_leave_nothing_behind(make_engine):
