@@ -30,12 +30,21 @@ programs=()
 trap 'stop $?' EXIT
 trap 'stop 0' INT TERM
 
+for port in 6787 6789 6790; do # an engine that runs already would be taken for ours
+    if (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; then
+        echo "port $port is in use: stop what listens there, or change conf/chat.yaml and this script" >&2
+        exit 1
+    fi
+done
 build/release/engine dev -f conf/chat.yaml &
 programs+=($!)
-exec {chat}< <(exec build/release/chat --center 127.0.0.1:6787 --db sqlite:build/users.db)
+exec {ready}<> <(:) # a pipe
+build/release/chat --center 127.0.0.1:6787 --db sqlite:build/users.db >&"$ready" &
 programs+=($!)
-until read -r -t 0.2 line <&"$chat"; do # the chat says "ready" once it is connected
-    [[ $? -gt 128 ]] && kill -0 "${programs[0]}" 2>/dev/null || exit 1
+until read -r -t 0.2 _ <&"$ready"; do # the chat says "ready" once it is connected
+    for program in "${programs[@]}"; do
+        kill -0 "$program" 2>/dev/null || exit 1
+    done
 done
 
 if [[ ${1:-} == --once ]]; then

@@ -3,8 +3,8 @@ packages_build=(gcc cmake ninja-build pkg-config libc6-dev libuv1-dev libluajit-
     libwebsockets-dev libwebsockets-evlib-uv libjansson-dev libyaml-dev libssl-dev uthash-dev
     libcmocka-dev lua-cjson libsqlite3-dev libmariadb-dev libcrypt-dev)
 packages_once=(python3 python3-websockets)
-packages_test=("${packages_once[@]}" clang clang-format libclang-rt-14-dev git python3-pytest
-    python3-pytest-timeout python3-selenium chromium chromium-driver fonts-dejavu-core
+packages_test=("${packages_once[@]}" clang clang-format libclang-rt-14-dev git procps python3-pytest
+    python3-pytest-timeout python3-pytest-xdist python3-selenium chromium chromium-driver fonts-dejavu-core
     mariadb-server-core mariadb-client-core)
 
 packages_install() {

@@ -63,7 +63,7 @@ static bool append(int fd, struct buf *out)
     if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode) || file.st_size > FILE_MAX)
         return false;
     ssize_t len = read(fd, buf_reserve(out, (size_t)file.st_size), (size_t)file.st_size);
-    if (len < 0)
+    if (len != file.st_size) /* it is being written */
         return false;
     out->len += (size_t)len;
     return true;

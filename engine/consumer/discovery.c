@@ -204,12 +204,15 @@ static bool good_nodes(struct discovery *d, const json_t *root)
     const json_t *nodes = json_object_get(root, "nodes");
     if (!check_nodes(d, nodes))
         return false;
+    if (json_array_size(nodes) == 0) { /* a center that has just begun; those that we have stay */
+        snprintf(d->why, sizeof d->why, "no nodes yet");
+        return false;
+    }
     d->rounds++;
     json_array_foreach((json_t *)nodes, i, node) if (read_node(node, id, &address))
         consumer_have_node(d->consumer, id, address.text, d->rounds);
     consumer_drop_others(d->consumer, d->rounds);
-    snprintf(d->why, sizeof d->why, "no nodes yet");
-    return json_array_size(nodes) > 0; /* without one it is asked again soon */
+    return true;
 }
 
 static bool good_answer(struct discovery *d)
@@ -257,7 +260,6 @@ static void fail(struct discovery *d)
     close_request(d);
     dial_stop(&d->dial);
     d->pause_ms = consumer_longer(d->pause_ms);
-    d->hurry = false;
     rest(d, consumer_jitter(d->pause_ms));
     consumer_notify(d->consumer, NULL, MIX_CENTER, "%s%s: %s; again in %" PRIu64 " s",
                     d->dial.address.text, path, d->why, d->pause_ms / 1000);

@@ -26,8 +26,7 @@ static int finish(struct mix_node *node, int status, mix_reply_fn on_reply, void
     }
     const struct mix_consumer *consumer = node->consumer;
     outbox_end(&node->outbox);
-    replies_add(&node->replies, on_reply, data,
-                uv_now(consumer->loop) + consumer->options.timeout_ms);
+    replies_add(&node->replies, on_reply, data, consumer_reply_due(consumer));
     node_want_write(node);
     return 0;
 }

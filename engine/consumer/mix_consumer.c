@@ -17,6 +17,7 @@ enum {
     TIMEOUT_MS = 10000,
     BACKLOG = 16 << 20,
     TOPIC_MAX = 255,
+    TOPICS_MAX = 1000,
     FLUSH_MS = 1000,   /* for what waits to be sent */
     CLOSING_MS = 1000, /* for close frames and their answers */
     /* libuv closes a handle at the end of the turn in which that was asked for; libwebsockets asks
@@ -27,6 +28,7 @@ enum {
     READ_CHUNK = 16 << 10,
     SERVICE_BUFFER = 64 << 10,
     WRITE_CHUNK = 8 << 20, /* a frame goes to the kernel in one piece */
+    CONNECT_S = 2,         /* of the 5 s that there are, so that a second address has its turn */
     HANDSHAKE_S = 5,
 };
 
@@ -50,6 +52,12 @@ uint64_t consumer_longer(uint64_t pause_ms)
 {
     uint64_t longer = pause_ms ? pause_ms * 2 : 1000;
     return longer < LONGEST_PAUSE_MS ? longer : LONGEST_PAUSE_MS;
+}
+
+uint64_t consumer_reply_due(const struct mix_consumer *consumer)
+{
+    uv_update_time(consumer->loop); /* the handler that gives it may have worked for long */
+    return uv_now(consumer->loop) + consumer->options.timeout_ms;
 }
 
 void consumer_notify(struct mix_consumer *consumer, struct mix_node *node,
@@ -171,6 +179,7 @@ static void close_handles(struct mix_consumer *consumer)
 {
     consumer->state = CONSUMER_CLOSED;
     uv_close((uv_handle_t *)&consumer->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&consumer->hurry, on_handle_closed);
     uv_close((uv_handle_t *)&consumer->timer, on_handle_closed);
 }
 
@@ -228,6 +237,7 @@ void mix_consumer_close(struct mix_consumer *consumer, void (*on_closed)(void *d
     consumer->on_closed = on_closed;
     consumer->on_closed_data = data;
     consumer->state = CONSUMER_FLUSHING;
+    uv_update_time(consumer->loop); /* the callback that we are in may have taken long */
     consumer->close_due_ms = uv_now(consumer->loop) + FLUSH_MS;
     consumer_wake(consumer);
 }
@@ -260,7 +270,8 @@ static void tell_retired(struct mix_consumer *consumer)
 static void work(struct mix_consumer *consumer)
 {
     uint64_t now_ms = uv_now(consumer->loop), due_ms = UINT64_MAX;
-    uv_idle_stop(&consumer->turn);
+    uv_check_stop(&consumer->turn);
+    uv_idle_stop(&consumer->hurry);
     uv_timer_stop(&consumer->timer);
     consumer->timer_due_ms = UINT64_MAX;
     if (consumer->state == CONSUMER_OPEN)
@@ -275,20 +286,27 @@ static void work(struct mix_consumer *consumer)
         consumer_wake_at(consumer, node_due_ms < due_ms ? node_due_ms : due_ms);
 }
 
-static void on_turn(uv_idle_t *turn)
+static void on_turn(uv_check_t *turn)
 {
     work(turn->data);
 }
 
+static void on_hurry(uv_idle_t *hurry)
+{
+    (void)hurry;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
-    work(timer->data);
+    consumer_wake(timer->data);
 }
 
 void consumer_wake(struct mix_consumer *consumer)
 {
-    if (consumer->state != CONSUMER_CLOSED)
-        uv_idle_start(&consumer->turn, on_turn);
+    if (consumer->state == CONSUMER_CLOSED)
+        return;
+    uv_check_start(&consumer->turn, on_turn);
+    uv_idle_start(&consumer->hurry, on_hurry);
 }
 
 void consumer_wake_at(struct mix_consumer *consumer, uint64_t due_ms)
@@ -359,7 +377,7 @@ static int open_lws(struct mix_consumer *consumer)
         .user = consumer,
         .pt_serv_buf_size = SERVICE_BUFFER,
         .timeout_secs = HANDSHAKE_S,
-        .connect_timeout_secs = HANDSHAKE_S,
+        .connect_timeout_secs = CONNECT_S,
         .retry_and_idle_policy = &consumer_no_idle_policy,
         .pcontext = &consumer->lws,
     };
@@ -376,9 +394,11 @@ static int open_lws(struct mix_consumer *consumer)
 
 static bool good_topics(const struct mix_consumer_options *options)
 {
-    for (const char *const *topic = options->topics; topic && *topic; topic++) {
+    const char *const *topic = options->topics;
+    for (; topic && *topic; topic++) {
         size_t len = strlen(*topic);
-        if (!options->on_event || len == 0 || len > TOPIC_MAX || !utf8_valid(*topic, len))
+        if (topic - options->topics >= TOPICS_MAX || !options->on_event || len == 0 ||
+            len > TOPIC_MAX || !utf8_valid(*topic, len))
             return false;
     }
     return true;
@@ -429,10 +449,11 @@ static char *basic_credentials(const struct mix_consumer_options *options)
 
 static void init_handles(struct mix_consumer *consumer)
 {
-    uv_idle_init(consumer->loop, &consumer->turn);
+    uv_check_init(consumer->loop, &consumer->turn);
+    uv_idle_init(consumer->loop, &consumer->hurry);
     uv_timer_init(consumer->loop, &consumer->timer);
-    consumer->turn.data = consumer->timer.data = consumer;
-    consumer->handles = 2;
+    consumer->turn.data = consumer->hurry.data = consumer->timer.data = consumer;
+    consumer->handles = 3;
     consumer->timer_due_ms = UINT64_MAX;
 }
 

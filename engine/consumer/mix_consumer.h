@@ -61,10 +61,11 @@ struct mix_event {
 };
 
 enum mix_notice_kind {
-    MIX_CONNECTED, /* the node is there, its topics are consumed */
+    MIX_CONNECTED, /* the node is there; its topics are consumed, unless events are not wanted now
+                    */
     MIX_LOST,      /* it is not, or could not be connected to; its commands without an answer have
                     * been called back, and it is tried again unless the center does not list it */
-    MIX_CENTER,    /* the center cannot be asked; it is asked again */
+    MIX_CENTER,    /* the center cannot be asked, or names no node; it is asked again */
     MIX_PROTOCOL   /* a message that cannot be understood, or answers nothing (any more); it was
                     * passed over */
 };
@@ -107,7 +108,8 @@ struct mix_consumer_options {
 /* ---- the consumer ---- */
 
 /* Begins on `loop`, which must outlive it, and returns at once. -EINVAL: no center or no valid
- * HOST:PORT, no on_event with topics, or a topic that is empty or longer than 255 bytes. */
+ * HOST:PORT, no on_event with topics, more than 1,000 topics, or a topic that is empty, longer than
+ * 255 bytes, or not UTF-8; -ENOMEM. Silences libwebsockets' own log, in the whole process. */
 MIX_CHECKED int mix_consumer_open(struct mix_consumer **consumer, uv_loop_t *loop,
                                   const struct mix_consumer_options *options);
 
@@ -119,7 +121,9 @@ MIX_API void mix_consumer_close(struct mix_consumer *consumer, void (*on_closed)
 
 /* Takes no more events, ever: the topics are given back on every node, what is on its way is
  * delivered first (also when paused), then on_retired is called, once. Commands go on until
- * mix_consumer_close; before that nothing is lost which this consumer has been handed. */
+ * mix_consumer_close, and what this consumer has been handed is not lost. A second call, and one
+ * after mix_consumer_close, does nothing; when the consumer is closed first on_retired is not
+ * called. */
 MIX_API void mix_consumer_retire(struct mix_consumer *consumer, void (*on_retired)(void *data),
                                  void *data);
 

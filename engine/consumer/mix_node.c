@@ -28,7 +28,7 @@ enum {
     MESSAGE_MAX = 16 << 20,
     FRAME_KEEP = 64 << 10,
     INBOX_LARGE = 1 << 20,
-    INBOX_MAX = 64 << 20,
+    INBOX_MAX = 16 << 20,
     WRITE_BATCH = 256,  /* frames between cork and uncork */
     DELIVER_BATCH = 64, /* held events in a turn */
     EXCERPT_MAX = 60,   /* bytes of a bad message that a notice shows */
@@ -124,8 +124,8 @@ bool node_is_busy(struct mix_node *node)
 static bool may_deliver(struct mix_node *node)
 {
     const struct mix_consumer *consumer = node->consumer;
-    return node->connected && !consumer->paused && consumer->state == CONSUMER_OPEN &&
-           !node_is_busy(node);
+    return (node->connected || consumer->retiring) && !consumer->paused &&
+           consumer->state == CONSUMER_OPEN && !node_is_busy(node);
 }
 
 /* With a margin, as topics are not to go to and fro. */
@@ -220,7 +220,7 @@ static void ask(struct mix_node *node, enum node_topics topics)
 {
     struct mix_consumer *consumer = node->consumer;
     struct buf *out = outbox_begin(&node->outbox);
-    uint64_t due_ms = uv_now(consumer->loop) + consumer->options.timeout_ms;
+    uint64_t due_ms = consumer_reply_due(consumer);
     mix_reply_fn on_reply = on_topics_consumed;
     if (topics == TOPICS_ASKED) {
         CHECK(command_consume(out, node->replies.next, consumer->options.topics) == 0);
@@ -516,11 +516,13 @@ static void lose(struct mix_node *node, uint64_t now_ms)
 
 static uint64_t next_due(struct mix_node *node)
 {
+    if (can_deliver_held(node))
+        return 0;
     if (node->state == NODE_WAITING || node->state == NODE_RESOLVING ||
         node->state == NODE_CONNECTING)
         return node->due_ms;
     if (node->state == NODE_OPEN)
-        return can_deliver_held(node) ? 0 : replies_due(&node->replies);
+        return replies_due(&node->replies);
     return UINT64_MAX;
 }
 
@@ -534,6 +536,8 @@ uint64_t node_work(struct mix_node *node, uint64_t now_ms)
         serve(node, now_ms);
     if (node->state == NODE_BROKEN)
         lose(node, now_ms);
+    if (node->consumer->retiring)
+        deliver_held(node); /* also of a node that may not come back */
     return next_due(node);
 }
 
@@ -562,7 +566,7 @@ bool node_flushed(const struct mix_node *node)
 
 bool node_retired(const struct mix_node *node)
 {
-    return node->state != NODE_OPEN || (node->topics == TOPICS_NONE && inbox_empty(&node->inbox));
+    return inbox_empty(&node->inbox) && (node->state != NODE_OPEN || node->topics == TOPICS_NONE);
 }
 
 static void take_leave(struct mix_node *node)

@@ -35,7 +35,8 @@ struct mix_consumer {
     struct lws_protocols protocols[3];
     struct discovery *discovery;
     struct list nodes;
-    uv_idle_t turn; /* runs while there is work for the next turn */
+    uv_check_t turn; /* while there is work: behind the poll, so what has come is known by then */
+    uv_idle_t hurry; /* the same while: the poll does not wait */
     uv_timer_t timer;
     uint64_t timer_due_ms; /* UINT64_MAX: not running */
     uint64_t close_due_ms;
@@ -53,6 +54,9 @@ extern const lws_retry_bo_t consumer_no_idle_policy;
 /* consumer_work runs in the next turn of the loop; in the first one at or after that time. */
 void consumer_wake(struct mix_consumer *consumer);
 void consumer_wake_at(struct mix_consumer *consumer, uint64_t due_ms);
+
+/* When the answer to a command that is given now is given up. */
+uint64_t consumer_reply_due(const struct mix_consumer *consumer);
 
 /* `node` NULL: of the center. */
 void consumer_notify(struct mix_consumer *consumer, struct mix_node *node,

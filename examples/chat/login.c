@@ -187,10 +187,10 @@ static void on_retry(uv_timer_t *timer)
 {
     struct login *login = timer->data;
     struct session *last = TAILQ_LAST(&login->unsure, sessions);
-    for (struct session *session = NULL; session != last;) {
-        session =
-            TAILQ_FIRST(&login->unsure); /* deliver() puts it behind `last`, or takes it away */
-        deliver(session);
+    for (bool was_last = !last; !was_last;) {
+        struct session *session = TAILQ_FIRST(&login->unsure);
+        was_last = session == last;
+        deliver(session); /* puts it behind `last`, or takes it away */
     }
     if (TAILQ_EMPTY(&login->unsure))
         uv_timer_stop(timer);

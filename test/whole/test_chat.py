@@ -532,6 +532,19 @@ def test_sigterm_while_the_database_is_slow(chat, engine):
     wait_flags(chat, user1=0)
 
 
+def test_a_restart_loses_nothing(chat, engine):
+    """What a program that ends has been handed is answered by it, the rest by the next one."""
+    with login(engine, "user1", "r") as client:
+        for _ in range(5):
+            for number in range(300):
+                client.send(request("subscribe", f"room_{number % 50}"))
+            chat.program.signal(signal.SIGTERM)
+            assert [client.text() for _ in range(10)] == [ok("subscribe")] * 10
+            assert chat.program.wait(20) == 0
+            chat.start()
+            assert [client.text() for _ in range(290)] == [ok("subscribe")] * 290
+
+
 def test_sigterm_without_an_engine(run_chat, engine):
     chat = run_chat(engine)
     engine.stop()

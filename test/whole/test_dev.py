@@ -68,6 +68,25 @@ def test_until_interrupted():
     assert process.returncode == 0, rest
 
 
+@pytest.mark.parametrize("port", PORTS)
+def test_a_port_in_use(port):
+    with socket.create_server(("127.0.0.1", port)):
+        process = start("--once")
+        output = finish(process, 240)
+    assert process.returncode == 1
+    assert f"port {port} is in use" in output
+
+
+def test_a_chat_that_dies_is_noticed():
+    process = start()
+    while "Ctrl-C stops" not in process.stdout.readline():
+        assert process.poll() is None
+    own = subprocess.run(["pgrep", "-g", str(process.pid), "-x", "chat"], capture_output=True, text=True).stdout
+    os.kill(int(own), signal.SIGKILL)
+    rest = finish(process, 30)
+    assert process.returncode == 1, rest
+
+
 def test_wrong_word():
     process = start("--twice")
     assert "usage" in finish(process, 10)

@@ -368,7 +368,7 @@ def test_max_context(make_engine):
 
 def test_read_ahead(make_engine):
     """A suspended handler does not make its connection swallow everything, and loses nothing."""
-    engine = make_engine(lab.ENTRY, server={"readAhead": 65536})
+    engine = make_engine(lab.ENTRY, server={"readAhead": 65536, "maxBacklog": 64 << 20})  # it reads late
     with Lab(engine.port) as client, Api(engine.api_port) as api:
         number = client.id
         client.send("=return conn:wait_context_value('k')")
