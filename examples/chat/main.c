@@ -12,7 +12,7 @@ static const char USAGE[] =
     "usage: chat [--center HOST:PORT] [--db URL] [--create] [--user NAME --password TEXT]\n"
     "\n"
     "  --center HOST:PORT  the engine's center; 127.0.0.1:6787\n"
-    "  --db URL            the table of users; sqlite:chat.db\n"
+    "  --db URL            the table of users; $CHAT_DB, or sqlite:chat.db\n"
     "                        sqlite:FILE  made when it is missing, with user1 and user2,\n"
     "                                     password 123456\n"
     "                        mysql://USER:PASSWORD@HOST[:PORT]/DATABASE[?socket=PATH]\n"
@@ -67,7 +67,7 @@ static int prepare(struct users *users, bool create)
         return EX_UNAVAILABLE;
     log_line(
         "it needs the table users with id, name, password, online, updated_at: load users.sql, "
-        "or start with --create");
+        "start with --create, or name an SQLite file that is not there yet");
     return EX_CONFIG;
 }
 
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 {
     struct options options = {
         .center = "127.0.0.1:6787",
-        .db = "sqlite:chat.db",
+        .db = getenv("CHAT_DB"), /* so that its password need not stand in the list of processes */
         .user = getenv("CHAT_USER"),
         .password = getenv("CHAT_PASSWORD"),
     };
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
         return EX_OK;
     }
     struct db_url url;
-    const char *problem = db_url_parse(&url, options.db);
+    const char *problem = db_url_parse(&url, options.db ? options.db : "sqlite:chat.db");
     if (problem) {
         log_line("--db: %s", problem);
         return EX_USAGE;
