@@ -1,5 +1,6 @@
 """Runs the engine as users do: a configuration file, the binary, its ports, its signals."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,21 +56,31 @@ def wait_until(condition, limit=10, what="condition"):
         time.sleep(0.02)
 
 
-_given = set()
+PORTS = range(10000, 32000)  # below the ephemeral ones, so that no outgoing connection takes one meanwhile
+LAST_PORT = pathlib.Path(tempfile.gettempdir()) / f"mixengine-test-port-{os.getuid()}"
+
+
+def next_port():
+    """Counts on over all processes of tests that run at the same time."""
+    with open(LAST_PORT, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        port = int(file.read() or random.choice(PORTS)) + 1
+        port = port if port in PORTS else PORTS[0]
+        file.truncate(0)
+        file.write(str(port))
+    return port
 
 
 def free_port():
-    """A port below the ephemeral range, so that no outgoing connection takes it meanwhile."""
+    """One that no other test is given soon."""
     while True:
-        port = random.SystemRandom().randrange(10000, 32000)
-        if port in _given:
-            continue
+        port = next_port()
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _given.add(port)
         return port
 
 

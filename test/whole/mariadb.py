@@ -17,7 +17,7 @@ class Mariadb:
         self.as_root = ["--user=root"] if os.geteuid() == 0 else []
         (folder / "tmp").mkdir()
         subprocess.run(["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
-                        "--skip-test-db", f"--datadir={folder / 'data'}", *self.as_root],
+                        "--skip-test-db", "--skip-name-resolve", f"--datadir={folder / 'data'}", *self.as_root],
                        stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=seconds(60))
 
     def start(self):

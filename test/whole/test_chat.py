@@ -523,6 +523,8 @@ def test_sigterm_while_the_database_is_slow(chat, engine):
             client.send(auth())
             with connect(engine.port) as other:
                 assert other.ask(request("subscribe", "r")) == '{"op":"subscribe","error":"No access"}'
+            engine.wait_metric("mixengine_tasks_suspended", 1)
+            engine.wait_metric("mixengine_topic_depth", 0)
             chat.program.signal(signal.SIGTERM)
             assert chat.program.wait(20) == 0
         assert refusal(client, "auth") != json.loads(FAILED)["error"]
@@ -538,8 +540,8 @@ def test_a_restart_loses_nothing(chat, engine):
         for _ in range(5):
             for number in range(300):
                 client.send(request("subscribe", f"room_{number % 50}"))
-            chat.program.signal(signal.SIGTERM)
             assert [client.text() for _ in range(10)] == [ok("subscribe")] * 10
+            chat.program.signal(signal.SIGTERM)
             assert chat.program.wait(20) == 0
             chat.start()
             assert [client.text() for _ in range(290)] == [ok("subscribe")] * 290
@@ -556,6 +558,7 @@ def test_killed_and_started_again(chat, engine):
     """Those who are there stay logged in: it is the engine that knows them."""
     with login(engine, "user1", "r") as one:
         chat.program.kill()
+        engine.wait_metric("mixengine_api_consumers", 0)  # what is handed to a dead one is lost
         with connect(engine.port) as waiting:
             waiting.send(auth("user2"))
             chat.start()
