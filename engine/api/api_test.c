@@ -492,6 +492,9 @@ static void other_requests_are_refused(void **state)
     text = ask(fd, "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
     assert_contains(text, "HTTP/1.1 405 ");
     assert_contains(text, "\r\nAllow: GET\r\n");
+    assert_true(at_end(fd));
+    close(fd);
+    fd = dial(w->center);
     assert_contains(ask(fd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 200 ");
     assert_contains(ask(fd, "POST /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 411 ");
     assert_true(at_end(fd));

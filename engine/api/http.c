@@ -127,10 +127,20 @@ static const struct route *route_of(bool engine, const char *path)
     return NULL;
 }
 
+/* libwebsockets takes a body that was read together with the request before it from the wrong
+ * place. No path takes one, so the connection ends with the answer, before it is read. */
+static bool has_body(struct lws *wsi)
+{
+    char length[24] = "";
+    return lws_hdr_copy(wsi, length, sizeof length, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0 &&
+           strtoull(length, NULL, 10) > 0;
+}
+
 /* Files of the application's page; what is none of them is no path at all. */
 static int serve_page(struct api *api, struct lws *wsi, const char *path)
 {
-    struct answer answer = {.status = 200, .extra = pages_headers};
+    bool body = has_body(wsi);
+    struct answer answer = {.status = 200, .extra = pages_headers, .close = body};
     if (api->options.pages && listener_of(wsi) == &api->engine)
         answer.type = pages_read(api->options.pages, path, &answer.body);
     if (answer.type && (has(wsi, WSI_TOKEN_GET_URI) || has(wsi, WSI_TOKEN_HEAD_URI)))
@@ -138,7 +148,7 @@ static int serve_page(struct api *api, struct lws *wsi, const char *path)
     buf_free(&answer.body);
     if (!answer.type)
         return refuse(wsi, 404, "", "no such path", false);
-    return refuse(wsi, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD", false);
+    return refuse(wsi, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD", body);
 }
 
 /* 0 when the body, if any, has an end that can be told and is near; else the status that refuses.
@@ -163,18 +173,19 @@ int http_on_request(struct api *api, struct lws *wsi, const char *path)
     int bad = check_body(wsi);
     if (bad)
         return refuse(wsi, bad, "", "the body has no length that can be accepted", true);
+    bool body = has_body(wsi);
     int status = authorize(api, wsi, ACCESS_READ);
     if (status)
-        return refuse_access(wsi, status, false);
+        return refuse_access(wsi, status, body);
     bool engine = listener_of(wsi) == &api->engine;
     const struct route *route = route_of(engine, path);
     if (!route && engine && strcmp(path, "/ws/v1") == 0)
-        return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", false);
+        return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", body);
     if (!route)
         return serve_page(api, wsi, path);
     if (!has(wsi, WSI_TOKEN_GET_URI))
-        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", false);
-    struct answer answer = {.status = 200, .type = route->type, .extra = ""};
+        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", body);
+    struct answer answer = {.status = 200, .type = route->type, .extra = "", .close = body};
     route->write(api, wsi, &answer.body);
     return send_answer(wsi, &answer);
 }
