@@ -495,6 +495,11 @@ static void other_requests_are_refused(void **state)
     assert_true(at_end(fd));
     close(fd);
     fd = dial(w->center);
+    assert_contains(ask(fd, "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"),
+                    "HTTP/1.1 404 ");
+    assert_true(at_end(fd));
+    close(fd);
+    fd = dial(w->center);
     assert_contains(ask(fd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 200 ");
     assert_contains(ask(fd, "POST /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 411 ");
     assert_true(at_end(fd));

@@ -59,10 +59,20 @@ static struct listener *listener_of(struct lws *wsi)
     return lws_get_opaque_user_data(wsi);
 }
 
+/* libwebsockets takes a body that was read together with the request before it from the wrong
+ * place. No path takes one, so the connection ends with the answer, before it is read. */
+static bool has_body(struct lws *wsi)
+{
+    char length[24] = "";
+    return lws_hdr_copy(wsi, length, sizeof length, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0 &&
+           strtoull(length, NULL, 10) > 0;
+}
+
 /* Frees the body. The return value is the callback's. */
 static int send_answer(struct lws *wsi, struct answer *answer)
 {
     struct buf out = {0};
+    answer->close = answer->close || has_body(wsi);
     memset(buf_reserve(&out, LWS_PRE), 0, LWS_PRE);
     out.len = LWS_PRE;
     buf_printf(&out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n",
@@ -127,20 +137,10 @@ static const struct route *route_of(bool engine, const char *path)
     return NULL;
 }
 
-/* libwebsockets takes a body that was read together with the request before it from the wrong
- * place. No path takes one, so the connection ends with the answer, before it is read. */
-static bool has_body(struct lws *wsi)
-{
-    char length[24] = "";
-    return lws_hdr_copy(wsi, length, sizeof length, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0 &&
-           strtoull(length, NULL, 10) > 0;
-}
-
 /* Files of the application's page; what is none of them is no path at all. */
 static int serve_page(struct api *api, struct lws *wsi, const char *path)
 {
-    bool body = has_body(wsi);
-    struct answer answer = {.status = 200, .extra = pages_headers, .close = body};
+    struct answer answer = {.status = 200, .extra = pages_headers};
     if (api->options.pages && listener_of(wsi) == &api->engine)
         answer.type = pages_read(api->options.pages, path, &answer.body);
     if (answer.type && (has(wsi, WSI_TOKEN_GET_URI) || has(wsi, WSI_TOKEN_HEAD_URI)))
@@ -148,7 +148,7 @@ static int serve_page(struct api *api, struct lws *wsi, const char *path)
     buf_free(&answer.body);
     if (!answer.type)
         return refuse(wsi, 404, "", "no such path", false);
-    return refuse(wsi, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD", body);
+    return refuse(wsi, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD", false);
 }
 
 /* 0 when the body, if any, has an end that can be told and is near; else the status that refuses.
@@ -173,19 +173,18 @@ int http_on_request(struct api *api, struct lws *wsi, const char *path)
     int bad = check_body(wsi);
     if (bad)
         return refuse(wsi, bad, "", "the body has no length that can be accepted", true);
-    bool body = has_body(wsi);
     int status = authorize(api, wsi, ACCESS_READ);
     if (status)
-        return refuse_access(wsi, status, body);
+        return refuse_access(wsi, status, false);
     bool engine = listener_of(wsi) == &api->engine;
     const struct route *route = route_of(engine, path);
     if (!route && engine && strcmp(path, "/ws/v1") == 0)
-        return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", body);
+        return refuse(wsi, 426, "Upgrade: websocket\r\n", "this is a WebSocket", false);
     if (!route)
         return serve_page(api, wsi, path);
     if (!has(wsi, WSI_TOKEN_GET_URI))
-        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", body);
-    struct answer answer = {.status = 200, .type = route->type, .extra = "", .close = body};
+        return refuse(wsi, 405, "Allow: GET\r\n", "only GET", false);
+    struct answer answer = {.status = 200, .type = route->type, .extra = ""};
     route->write(api, wsi, &answer.body);
     return send_answer(wsi, &answer);
 }

@@ -1,7 +1,7 @@
 /* What the files of the library share. Everything belongs to the thread of the loop.
  *
  * Work is done in turns: callbacks of libwebsockets and of timers, and functions of the API, change
- * state and wake the consumer; consumer_work then does what is to be done in a turn of the loop of
+ * state and wake the consumer, whose work is then done in a turn of the loop of
  * its own. So no connection is closed inside a callback of libwebsockets, nothing is freed under a
  * callback of the user's, and whatever the user calls there only changes state as well. */
 #pragma once
@@ -51,7 +51,7 @@ extern const lws_retry_bo_t consumer_no_idle_policy;
 #define CONSUMER_PROTOCOL_NODE "node"
 #define CONSUMER_PROTOCOL_CENTER "center"
 
-/* consumer_work runs in the next turn of the loop; in the first one at or after that time. */
+/* Its work is done in the next turn of the loop; in the first one at or after that time. */
 void consumer_wake(struct mix_consumer *consumer);
 void consumer_wake_at(struct mix_consumer *consumer, uint64_t due_ms);
 
