@@ -16,6 +16,13 @@ uint64_t clock_ms(void)
     return clock_ns() / 1000000u;
 }
 
+double clock_unix(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 static uint32_t wall_s(void)
 {
     int64_t since = (int64_t)time(NULL) - EPOCH;

@@ -177,6 +177,12 @@ void channel_publish(struct channels *channels, const char *name, size_t len,
     drop_if_empty(channels, channel);
 }
 
+uint32_t channel_subscribers(const struct channels *channels, const char *name, size_t len)
+{
+    const struct channel *channel = find(channels, name, len);
+    return channel ? channel->count - channel->holes : 0;
+}
+
 uint64_t channels_count(const struct channels *channels)
 {
     return HASH_COUNT(channels->table);

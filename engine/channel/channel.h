@@ -32,5 +32,8 @@ bool channel_subscribed(const struct channels *channels, const struct subscriber
 void channel_publish(struct channels *channels, const char *name, size_t len,
                      void (*deliver)(struct subscriber *who, void *data), void *data);
 
+/* How many are subscribed to one channel. */
+uint32_t channel_subscribers(const struct channels *channels, const char *name, size_t len);
+
 uint64_t channels_count(const struct channels *channels); /* channels with a subscriber */
 uint64_t channels_subscriptions(const struct channels *channels);

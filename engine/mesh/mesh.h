@@ -22,8 +22,9 @@ static inline int mesh_submit(struct mesh *mesh, struct command *command)
     return mesh->ops->submit(mesh, command);
 }
 
-/* Posts a copy of a COMMAND_PUBLISH to every worker but `except_worker` (-1: to all). The command
- * itself stays the caller's; returns how many copies will come back to its reply_to. */
+/* Posts a copy of a command on a channel (COMMAND_PUBLISH, COMMAND_COUNT) to every worker but
+ * `except_worker` (-1: to all). The command itself stays the caller's; returns how many copies will
+ * come back to its reply_to. */
 static inline int mesh_publish(struct mesh *mesh, int except_worker, struct command *command)
 {
     return mesh->ops->publish(mesh, except_worker, command);

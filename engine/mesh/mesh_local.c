@@ -35,7 +35,7 @@ static struct command *copy(const struct command *command)
     twin->binary = command->binary;
     twin->hops = command->hops;
     twin->name = blob_ref(command->name);
-    twin->data = blob_ref(command->data);
+    twin->data = command->data ? blob_ref(command->data) : NULL;
     return twin;
 }
 

@@ -42,7 +42,8 @@ struct msg_closed {
     int server, worker;
 };
 
-/* What a command does to a client, or to a channel's subscribers on the worker that gets it. */
+/* What a command does to a client, or to (COMMAND_PUBLISH, COMMAND_COUNT) a channel's subscribers
+ * on the worker that gets it. */
 enum command_kind {
     COMMAND_SEND,        /* client, data, binary */
     COMMAND_PUBLISH,     /* name: the channel; data, binary */
@@ -51,6 +52,7 @@ enum command_kind {
     COMMAND_SUBSCRIBE,   /* data: channels, packed (strings_next) */
     COMMAND_UNSUBSCRIBE, /* the same */
     COMMAND_CLOSE,
+    COMMAND_COUNT, /* name: the channel; answers with its subscribers in `delivered` */
 };
 
 enum command_status {

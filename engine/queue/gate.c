@@ -78,6 +78,15 @@ struct gate *gates_get(struct gates *gates, const char *name, size_t len)
     return gate;
 }
 
+struct gate *gates_find(struct gates *gates, const char *name, size_t len)
+{
+    struct gate *gate;
+    pthread_mutex_lock(&gates->lock);
+    HASH_FIND(hh, gates->by_name, name, len, gate);
+    pthread_mutex_unlock(&gates->lock);
+    return gate;
+}
+
 struct gate *gates_next(struct gates *gates, struct gate *after)
 {
     pthread_mutex_lock(&gates->lock);

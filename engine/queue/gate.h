@@ -19,6 +19,9 @@ void gates_free(struct gates *gates);
  * thread (takes a lock: callers keep what they got, it lives as long as the gates). */
 struct gate *gates_get(struct gates *gates, const char *name, size_t len);
 
+/* The same, but NULL when there is none yet. */
+struct gate *gates_find(struct gates *gates, const char *name, size_t len);
+
 /* Walks all gates; start with NULL, NULL at the end. Any thread. */
 struct gate *gates_next(struct gates *gates, struct gate *after);
 

@@ -1,15 +1,31 @@
 #include "script/env.h"
+#include "script/lua_timer.h"
 #include "script/session.h"
 
+static bool turn_session(struct script_env *env)
+{
+    struct list *node = list_pop_front(&env->ready);
+    if (node)
+        session_turn(list_entry(node, struct session, in_ready));
+    return node;
+}
+
+static bool turn_timer(struct script_env *env)
+{
+    struct list *node = list_pop_front(&env->ready_timers);
+    if (node)
+        lua_timer_turn(list_entry(node, struct lua_timer, in_ready));
+    return node;
+}
+
+/* By turns, so that neither holds up the other. */
 bool script_env_turn(struct script_env *env, unsigned max)
 {
-    while (max-- > 0) {
-        struct list *node = list_pop_front(&env->ready);
-        if (!node)
-            return false;
-        session_turn(list_entry(node, struct session, in_ready));
+    for (bool any = true; any && max > 0; max--) {
+        any = turn_session(env);
+        any |= turn_timer(env);
     }
-    return !list_empty(&env->ready);
+    return !list_empty(&env->ready) || !list_empty(&env->ready_timers);
 }
 
 void script_env_fini(struct script_env *env)

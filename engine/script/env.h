@@ -46,20 +46,21 @@ struct script_env {
     /* A connection is gone for good; its session is freed afterwards. */
     void (*on_gone)(struct script_env *env, int server);
 
-    struct list all;         /* sessions, until they are freed */
-    struct list ready;       /* sessions that go on at the end of this turn */
-    struct session *current; /* whose handler or encoder runs; NULL: nobody's */
-    struct task *running;    /* the task that runs; NULL: none */
-    unsigned encoding;       /* how deep in protocol_encode */
-    uint8_t hops;            /* of the command that is carried out; 0: none is */
-    struct task **tasks;     /* all, by index */
+    struct list all;          /* sessions, until they are freed */
+    struct list ready;        /* sessions that go on at the end of this turn */
+    struct list ready_timers; /* the same for timers (lua_timer.h) */
+    struct session *current;  /* whose handler or encoder runs; NULL: nobody's */
+    struct task *running;     /* the task that runs; NULL: none */
+    unsigned encoding;        /* how deep in protocol_encode */
+    uint8_t hops;             /* of the command that is carried out; 0: none is */
+    struct task **tasks;      /* all, by index */
     uint32_t task_count, task_cap;
     struct buf scratch; /* unmasked frames */
     struct buf json;    /* values on their way to a queue */
 };
 
-/* Runs what is ready: resumed handlers, ends of connections. At most `max` of them; true when some
- * are left. */
+/* Runs what is ready: resumed handlers, ends of connections, and functions of timers. At most `max`
+ * of each kind; true when some are left. */
 bool script_env_turn(struct script_env *env, unsigned max);
 
 void script_env_fini(struct script_env *env);

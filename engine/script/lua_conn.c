@@ -1,7 +1,9 @@
 #include "script/lua_conn.h"
 #include "msg/client_id.h"
+#include "proto/ws.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
+#include "script/lua_ws.h"
 #include <lauxlib.h>
 #include <math.h>
 #include <string.h>
@@ -271,11 +273,29 @@ static int conn_send_method(lua_State *L)
     return lua_outcome(L, s ? session_send(s, data, len) : CLOSED);
 }
 
+/* 0: none was given. */
+static uint16_t check_close_code(lua_State *L, int arg)
+{
+    if (lua_isnoneornil(L, arg))
+        return 0;
+    lua_Number code = luaL_checknumber(L, arg);
+    bool valid = code >= 0 && code <= UINT16_MAX && code == floor(code) &&
+                 ws_close_code_valid((uint16_t)code);
+    luaL_argcheck(L, valid, arg, "a code that a close frame may carry");
+    return (uint16_t)code;
+}
+
+/* err = close([code[, reason]]) */
 static int conn_close_method(lua_State *L)
 {
     struct session *s = lua_conn_check(L, 1);
+    uint16_t code = check_close_code(L, 2);
+    const char *reason = luaL_optstring(L, 3, "");
+    luaL_argcheck(L, code || lua_isnoneornil(L, 3), 3, "a reason goes with a code");
     if (!s || s->closing)
         return lua_outcome(L, CLOSED);
+    if (code)
+        lua_ws_goodbye(s, code, reason);
     session_close(s, NULL);
     return lua_outcome(L, NULL);
 }

@@ -18,7 +18,7 @@ static bool check_type(lua_State *L, int arg)
 static void on_no_answer(struct timeout *timeout)
 {
     struct task *task = container_of(timeout, struct task, timer);
-    task->why = "no answer from the client's worker";
+    task->why = "no answer from another worker";
     task_wake(task);
 }
 
@@ -156,6 +156,49 @@ static int mesh_publish_call(lua_State *L)
     return await(task, &publish_wait);
 }
 
+/* -- count -- */
+
+static int count_results(struct task *task)
+{
+    if (task->why)
+        return lua_fail(task->L, task->why);
+    lua_pushinteger(task->L, (lua_Integer)task->success);
+    return 1;
+}
+
+static const struct task_wait count_wait = {
+    .what = "mesh.count", .cut = send_cut, .results = count_results};
+
+static int count_elsewhere(struct task *task, const char *channel, size_t len)
+{
+    struct script_env *env = task->vm->env;
+    struct command command = {
+        .kind = COMMAND_COUNT,
+        .reply_to = env->box,
+        .tag = task_tag(task),
+        .name = blob_new(channel, len),
+    };
+    int posted = mesh_publish(env->mesh, (int)env->worker, &command);
+    blob_unref(command.name);
+    return posted;
+}
+
+/* n, err = mesh.count(channel). Without the others' answers there is no number: where it cannot
+ * wait it fails with one worker too, so that a script does not work by the size of its machine. */
+static int mesh_count(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    size_t len;
+    const char *channel = luaL_checklstring(L, 1, &len), *why;
+    if (!task_may_suspend(vm, L, &why))
+        return lua_fail(L, why);
+    struct task *task = vm->env->running;
+    task->why = NULL;
+    task->success = channel_subscribers(vm->env->channels, channel, len);
+    task->expected = (uint32_t)count_elsewhere(task, channel, len);
+    return task->expected == 0 ? count_results(task) : await(task, &count_wait);
+}
+
 void lua_mesh_outcome(struct script_env *env, struct command *command)
 {
     struct task *task = task_find(env, command->tag);
@@ -177,6 +220,7 @@ void lua_mesh_open(lua_State *L)
     static const luaL_Reg functions[] = {
         {"send", mesh_send},
         {"publish", mesh_publish_call},
+        {"count", mesh_count},
         {NULL, NULL},
     };
     lua_newtable(L);

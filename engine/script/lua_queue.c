@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct gate *gate_finder(struct gates *gates, const char *name, size_t len);
+
 /* Gates live as long as the engine, so each VM looks a topic up once; the cache is upvalue 1. */
-static struct gate *find_gate(lua_State *L, struct vm *vm, int name)
+static struct gate *find_gate(lua_State *L, struct vm *vm, int name, gate_finder *look_up)
 {
     lua_pushvalue(L, name);
     lua_rawget(L, lua_upvalueindex(1));
@@ -19,7 +21,7 @@ static struct gate *find_gate(lua_State *L, struct vm *vm, int name)
         return gate;
     size_t len;
     const char *text = lua_tolstring(L, name, &len);
-    gate = gates_get(vm->env->gates, text, len);
+    gate = look_up(vm->env->gates, text, len);
     if (!gate)
         return NULL;
     lua_pushvalue(L, name);
@@ -37,7 +39,7 @@ static int queue_new_topic(lua_State *L)
     luaL_checkstring(L, 1);
     lua_Number size = luaL_checknumber(L, 2);
     luaL_argcheck(L, size >= 1 && size <= UINT32_MAX / 2, 2, "a size of 1 or more");
-    struct gate *gate = find_gate(L, vm, 1);
+    struct gate *gate = find_gate(L, vm, 1, gates_get);
     if (!gate)
         return lua_fail(L, "too many topics");
     gate_resize(gate, (uint32_t)size);
@@ -105,7 +107,7 @@ static int wait_for_room(struct task *task, struct entry *entry, uint32_t count)
 {
     struct script_env *env = task->vm->env;
     struct push_answer *answer = xcalloc(1, sizeof *answer);
-    answer->owner = task->session; /* lives until it is answered */
+    answer->owner = task->session; /* lives until it is answered; NULL: a timer's */
     answer->tag = task_tag(task);
     entry->waiting = true;
     entry->answer = answer;
@@ -122,7 +124,7 @@ void lua_queue_answer(struct script_env *env, struct push_answer *answer)
         task->why = answer->granted ? NULL : "queue is full";
         task->success = answer->depth;
         task_wake(task);
-    } else {
+    } else if (answer->owner) {
         session_push_answered(answer->owner);
     }
     free(answer);
@@ -153,11 +155,23 @@ static int queue_push(lua_State *L)
     why = encode_value(L, 2, &vm->env->json);
     if (why)
         return lua_fail(L, why);
-    struct gate *gate = find_gate(L, vm, 1);
+    struct gate *gate = find_gate(L, vm, 1, gates_get);
     if (!gate)
         return lua_fail(L, "too many topics");
     bool may_wait = !vm->env->full_error && task_may_suspend(vm, L, &why);
     return push_or_wait(L, vm, gate, may_wait ? vm->env->running : NULL);
+}
+
+/* n, err = queue.len(topic) */
+static int queue_len(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    luaL_checkstring(L, 1);
+    struct gate *gate = find_gate(L, vm, 1, gates_find);
+    if (!gate)
+        return lua_fail(L, "no such topic");
+    lua_pushinteger(L, (lua_Integer)gate_count(gate));
+    return 1;
 }
 
 void lua_queue_open(lua_State *L)
@@ -165,6 +179,7 @@ void lua_queue_open(lua_State *L)
     static const luaL_Reg functions[] = {
         {"new", queue_new_topic},
         {"push", queue_push},
+        {"len", queue_len},
         {NULL, NULL},
     };
     lua_newtable(L);

@@ -1,4 +1,5 @@
-/* mix.server; and mix.redis and mix.http, which this version does not have: they say so. */
+/* mix.server, worker_id, node_id; and mix.redis and mix.http, which this version does not have:
+ * they say so. */
 #include "config/config.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
@@ -8,6 +9,18 @@
 static int server_option(lua_State *L)
 {
     lua_pushstring(L, config_option(vm_of(L)->server, luaL_checkstring(L, 1)));
+    return 1;
+}
+
+static int worker_id(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)vm_of(L)->env->worker);
+    return 1;
+}
+
+static int node_id(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)vm_of(L)->env->node);
     return 1;
 }
 
@@ -35,6 +48,10 @@ void lua_server_open(lua_State *L)
     lua_pushcfunction(L, server_option);
     lua_setfield(L, -2, "option");
     lua_setfield(L, -2, "server");
+    lua_pushcfunction(L, worker_id);
+    lua_setfield(L, -2, "worker_id");
+    lua_pushcfunction(L, node_id);
+    lua_setfield(L, -2, "node_id");
     add_refusals(L, "redis", redis);
     add_refusals(L, "http", http);
 }

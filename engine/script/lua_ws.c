@@ -19,6 +19,7 @@ struct ws_state {
     struct ws_decoder decoder;
     struct timeout timer; /* the handshake's, then the pings' */
     int message_ref;      /* what decode() hands out next */
+    char *close_why;      /* what on_close is told of the client's close frame */
 };
 
 static struct ws_state *state_of(struct session *s)
@@ -41,6 +42,7 @@ void lua_ws_free(struct session *s)
     wheel_clear(s->vm->env->wheel, &ws->timer);
     luaL_unref(s->vm->L, LUA_REGISTRYINDEX, ws->message_ref);
     ws_decoder_fini(&ws->decoder);
+    free(ws->close_why);
     free(ws);
 }
 
@@ -80,10 +82,10 @@ void lua_ws_packet(struct session *s)
     lua_ws_free(s);
 }
 
-void lua_ws_goodbye(struct session *s, uint16_t code)
+void lua_ws_goodbye(struct session *s, uint16_t code, const char *reason)
 {
     if (s->ws && s->ws->open)
-        send_close(s, code, "");
+        send_close(s, code, reason);
 }
 
 /* -- the handshake -- */
@@ -238,10 +240,21 @@ static void keep_message(lua_State *L, struct ws_state *ws, const struct ws_item
     ws->message_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* Done, gone, and no code at all are how clients leave in order. */
+static const char *explain_close(struct ws_state *ws, const struct ws_item *item)
+{
+    if (item->code == 0 || item->code == 1000 || item->code == 1001)
+        return NULL;
+    ws->close_why = xasprintf("the client closed: %u%s%.*s", item->code, item->len > 0 ? " " : "",
+                              (int)item->len, item->data);
+    return ws->close_why;
+}
+
 static void answer_close(struct session *s, const struct ws_item *item)
 {
+    const char *why = explain_close(s->ws, item);
     send_close(s, item->code, "");
-    session_close(s, NULL);
+    session_close(s, why);
 }
 
 static void fail(struct session *s, const struct ws_item *item)

@@ -3,8 +3,9 @@
 
 #include "script/session.h"
 
-/* Sends a close frame when the handshake is done. */
-void lua_ws_goodbye(struct session *s, uint16_t code);
+/* Sends a close frame when the handshake is done. The reason is cut to what fits
+ * (ws_encode_close). */
+void lua_ws_goodbye(struct session *s, uint16_t code, const char *reason);
 
 /* No frame may precede the 101 answer. */
 bool lua_ws_pending(const struct session *s);

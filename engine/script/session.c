@@ -58,7 +58,7 @@ void session_drain(struct session *s)
 {
     if (s->closing)
         return;
-    lua_ws_goodbye(s, 1001);
+    lua_ws_goodbye(s, 1001, "");
     session_close(s, "the engine is stopping");
 }
 

@@ -75,7 +75,8 @@ const char *session_set_context(struct session *s, const struct blob *pairs);
 /* Pushes the context table on L; makes it when there is none. */
 void session_push_context(struct session *s, lua_State *L);
 
-/* Starts an orderly close: what was sent goes out, on_close runs with `why` (static; NULL: nil). */
+/* Starts an orderly close: what was sent goes out, on_close runs with `why` (it lives as long as
+ * the session; NULL: nil). */
 void session_close(struct session *s, const char *why);
 
 /* The engine stops: a WebSocket client is told 1001 first. */

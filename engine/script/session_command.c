@@ -135,9 +135,10 @@ static const char *act(struct session *s, const struct command *c)
         session_close(s, NULL);
         return NULL;
     case COMMAND_PUBLISH:
+    case COMMAND_COUNT:
         break;
     }
-    CHECK(!"a publish has no client");
+    CHECK(!"a command on a channel has no client");
     return NULL;
 }
 
@@ -147,6 +148,10 @@ static void carry_out(struct script_env *env, struct command *c)
     if (c->kind == COMMAND_PUBLISH) {
         session_publish(env, c->name->data, c->name->len, c->data->data, c->data->len, c->binary,
                         &c->delivered, &c->failed);
+        return;
+    }
+    if (c->kind == COMMAND_COUNT) {
+        c->delivered = channel_subscribers(env->channels, c->name->data, c->name->len);
         return;
     }
     struct session *s = session_find(env, c->client);

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "script/lua_buf.h"
+#include "script/lua_timer.h"
 #include "script/session.h"
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -58,6 +59,7 @@ void task_release(struct task *task)
     lua_settop(task->L, 0);
     lua_buf_attach(task, NULL);
     task->session = NULL;
+    task->job = NULL;
     list_push_front(&task->vm->idle, &task->idle);
 }
 
@@ -182,7 +184,10 @@ void task_wake(struct task *task)
     task->woken = true;
     task->generation++; /* later answers do not find it */
     wheel_clear(task->vm->env->wheel, &task->timer);
-    session_ready(task->session);
+    if (task->session)
+        session_ready(task->session);
+    else
+        lua_timer_ready(task->job);
 }
 
 void task_cut(struct task *task, bool closing)

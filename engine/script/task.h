@@ -30,6 +30,7 @@ struct task {
     struct list idle;
     uint32_t index, generation;
     struct session *session; /* whose handler runs; NULL: nobody's */
+    struct lua_timer *job;   /* where there is no session: whose function runs */
     const struct task_wait *wait;
     bool woken;
     struct timeout timer;

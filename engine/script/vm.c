@@ -5,6 +5,7 @@
 #include "msg/client_id.h"
 #include "script/lua_buf.h"
 #include "script/lua_modules.h"
+#include "script/lua_timer.h"
 #include <lauxlib.h>
 #include <libgen.h>
 #include <lualib.h>
@@ -138,7 +139,7 @@ static int open_all(lua_State *L)
 {
     static void (*const parts[])(lua_State *) = {
         lua_json_open,   lua_text_open,  lua_php_open,  lua_url_open,  lua_log_open,
-        lua_server_open, lua_queue_open, lua_mesh_open, lua_conn_open,
+        lua_server_open, lua_queue_open, lua_mesh_open, lua_conn_open, lua_timer_open,
     };
     luaL_openlibs(L);
     lua_buf_open(L);
@@ -202,6 +203,7 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     vm->limits = limits_of(server);
     vm->probe = LUA_NOREF;
     list_init(&vm->idle);
+    list_init(&vm->timers);
     vm->L = new_state();
     CHECK(vm->L);
     lua_pushlightuserdata(vm->L, (void *)&vm_key);
@@ -256,6 +258,7 @@ int vm_init(struct vm *vm, char *error, size_t error_size)
 
 void vm_free(struct vm *vm)
 {
+    lua_timers_drop(vm);
     lua_close(vm->L);
     free(vm);
 }

@@ -10,10 +10,12 @@ struct vm {
     const struct config_server *server;
     int index; /* of the server */
     struct conn_limits limits;
-    lua_State *L;     /* the main state */
-    struct list idle; /* tasks that wait for work */
-    int conn_meta;    /* registry references */
-    int probe;        /* stands for a connection when a publish is encoded for all */
+    lua_State *L;       /* the main state */
+    struct list idle;   /* tasks that wait for work */
+    struct list timers; /* of mix.timer, until their functions have returned */
+    uint32_t timer_count;
+    int conn_meta; /* registry references */
+    int probe;     /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
     bool websocket; /* the script uses the shipped codec */
 };

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "msg/msg.h"
 #include "script/lua_modules.h"
+#include "script/lua_timer.h"
 #include "script/session.h"
 #include <errno.h>
 #include <pthread.h>
@@ -178,6 +179,7 @@ static void init_env(struct worker *w)
         .on_gone = on_gone,
     };
     list_init(&w->env.ready);
+    list_init(&w->env.ready_timers);
     list_init(&w->env.all);
 }
 
@@ -263,6 +265,9 @@ void worker_free(struct worker *w)
     mailbox_drain(&w->box);
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));
+    for (size_t i = 0; i < w->options.config->server_count; i++)
+        if (w->vms[i])
+            lua_timers_drop(w->vms[i]);
     close_handles(w);
     for (size_t i = 0; i < w->options.config->server_count; i++)
         if (w->vms[i])

@@ -1,0 +1,194 @@
+/* mix.time, sleep and timer. */
+#include "script/lua_timer.h"
+#include "base/clock.h"
+#include "script/lua_helpers.h"
+#include "script/lua_modules.h"
+#include "script/session.h"
+#include <lauxlib.h>
+#include <math.h>
+
+enum { TIMERS_MAX = 10000 }; /* of one vm */
+
+static const char *const META = "mixengine.timer";
+
+static uint64_t check_ms(lua_State *L, int arg)
+{
+    lua_Number seconds = luaL_checknumber(L, arg);
+    luaL_argcheck(L, seconds >= 0 && seconds <= 1e6, arg, "seconds, 0 to 1000000");
+    return (uint64_t)ceil(seconds * 1000);
+}
+
+/* The loop's clock stands still while a handler runs: after a long one it would be too early. */
+static void set(struct script_env *env, struct timeout *timeout, uint64_t ms, timeout_cb *cb)
+{
+    uv_update_time(env->loop);
+    wheel_set(env->wheel, timeout, ms, cb);
+}
+
+static int mix_time(lua_State *L)
+{
+    lua_pushnumber(L, clock_unix());
+    return 1;
+}
+
+/* -- sleep -- */
+
+static int sleep_results(struct task *task)
+{
+    return lua_outcome(task->L, task->why);
+}
+
+static void sleep_cut(struct task *task)
+{
+    task->why = SESSION_CLOSED;
+}
+
+static const struct task_wait sleep_wait = {
+    .what = "sleep", .cut_by_end = true, .cut = sleep_cut, .results = sleep_results};
+
+static void on_slept(struct timeout *timeout)
+{
+    task_wake(container_of(timeout, struct task, timer));
+}
+
+/* on_close is what comes after the end: nothing cuts it short. */
+static bool is_ending(const struct session *s)
+{
+    return s && s->stage != STAGE_CLOSE && (s->closing || s->ended);
+}
+
+/* err = sleep(seconds) */
+static int mix_sleep(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    uint64_t ms = check_ms(L, 1);
+    const char *why;
+    if (!task_may_suspend(vm, L, &why))
+        return lua_outcome(L, why);
+    struct task *task = vm->env->running;
+    if (is_ending(task->session))
+        return lua_outcome(L, SESSION_CLOSED);
+    task->why = NULL;
+    set(vm->env, &task->timer, ms, on_slept);
+    return task_suspend(task, &sleep_wait);
+}
+
+/* -- timer -- */
+
+static void forget_function(struct lua_timer *timer)
+{
+    luaL_unref(timer->vm->L, LUA_REGISTRYINDEX, timer->function_ref);
+    timer->function_ref = LUA_NOREF;
+}
+
+/* From here on its memory lives only as long as the script holds it. */
+static void over(struct lua_timer *timer)
+{
+    list_remove(&timer->in_vm);
+    list_remove(&timer->in_ready);
+    timer->vm->timer_count--;
+    luaL_unref(timer->vm->L, LUA_REGISTRYINDEX, timer->self_ref);
+}
+
+static void abandon(struct lua_timer *timer)
+{
+    wheel_clear(timer->vm->env->wheel, &timer->timeout);
+    forget_function(timer);
+    if (timer->task)
+        task_abandon(timer->task);
+    timer->task = NULL;
+    over(timer);
+}
+
+void lua_timers_drop(struct vm *vm)
+{
+    list_for_each(node, &vm->timers) abandon(list_entry(node, struct lua_timer, in_vm));
+    /* The finalizers that run with the VM's end start none. */
+    vm->timer_count = TIMERS_MAX;
+}
+
+void lua_timer_ready(struct lua_timer *timer)
+{
+    list_push_back(&timer->vm->env->ready_timers, &timer->in_ready);
+}
+
+static void on_due(struct timeout *timeout)
+{
+    lua_timer_ready(container_of(timeout, struct lua_timer, timeout));
+}
+
+static enum task_status begin(struct lua_timer *timer)
+{
+    timer->task = task_new(timer->vm, NULL);
+    timer->task->job = timer;
+    lua_rawgeti(timer->task->L, LUA_REGISTRYINDEX, timer->function_ref);
+    forget_function(timer);
+    return task_resume(timer->task, 0, "timer");
+}
+
+void lua_timer_turn(struct lua_timer *timer)
+{
+    enum task_status status = timer->task ? task_go_on(timer->task, "timer") : begin(timer);
+    if (status == TASK_SUSPENDED)
+        return;
+    task_release(timer->task);
+    timer->task = NULL;
+    over(timer);
+}
+
+static struct lua_timer *push_timer(lua_State *L, struct vm *vm)
+{
+    struct lua_timer *timer = lua_newuserdata(L, sizeof *timer);
+    *timer = (struct lua_timer){.vm = vm, .function_ref = LUA_NOREF, .self_ref = LUA_NOREF};
+    list_init(&timer->in_ready);
+    luaL_getmetatable(L, META);
+    lua_setmetatable(L, -2);
+    return timer;
+}
+
+/* timer, err = timer(seconds, f) */
+static int mix_timer(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    uint64_t ms = check_ms(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (vm->timer_count >= TIMERS_MAX)
+        return lua_fail(L, "too many timers");
+    struct lua_timer *timer = push_timer(L, vm);
+    lua_pushvalue(L, 2);
+    timer->function_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushvalue(L, -1);
+    timer->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    list_push_back(&vm->timers, &timer->in_vm);
+    vm->timer_count++;
+    set(vm->env, &timer->timeout, ms, on_due);
+    return 1;
+}
+
+/* done = timer:cancel() */
+static int timer_cancel(lua_State *L)
+{
+    struct lua_timer *timer = luaL_checkudata(L, 1, META);
+    bool pending = timer->function_ref != LUA_NOREF;
+    if (pending)
+        abandon(timer);
+    lua_pushboolean(L, pending);
+    return 1;
+}
+
+void lua_timer_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"time", mix_time},
+        {"sleep", mix_sleep},
+        {"timer", mix_timer},
+        {NULL, NULL},
+    };
+    luaL_newmetatable(L, META);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, timer_cancel);
+    lua_setfield(L, -2, "cancel");
+    lua_pop(L, 1);
+    luaL_setfuncs(L, functions, 0);
+}
