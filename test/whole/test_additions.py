@@ -543,7 +543,7 @@ def test_close_with_a_code_where_there_are_no_frames(make_engine):
     (close_frame(), None), (close_frame(1000, b"done"), None), (close_frame(1001), None),
     (close_frame(1002), "the client closed: 1002"), (close_frame(4001, b"bye"), "the client closed: 4001 bye"),
     (close_frame(3000, "€".encode() * 41), "the client closed: 3000 " + "€" * 41),
-    (close_frame(1005), "bad close code")])
+    (close_frame(1005), "bad close code")], ids=["empty", "1000", "1001", "1002", "4001", "long-reason", "bad-code"])
 def test_why_a_client_closed(closing, frame, err):
     def act(client):
         client.raw(frame)
