@@ -3,14 +3,13 @@
 #include "proto/ws.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
-#include "script/lua_ws.h"
+#include "script/session_protocol.h"
 #include <lauxlib.h>
 #include <math.h>
 #include <string.h>
 
 static const char *const META = "mixengine.conn";
 static const char *const PROBE_META = "mixengine.probe";
-static const char CLOSED[] = "closed";
 
 /* Scripts hold ids, never pointers: one that outlives its connection finds nothing. */
 struct handle {
@@ -119,7 +118,7 @@ static int conn_set_context_value(lua_State *L)
     check_key(L, 2);
     luaL_checkany(L, 3);
     if (!s)
-        return lua_outcome(L, CLOSED);
+        return lua_outcome(L, SESSION_CLOSED);
     session_push_context(s, L);
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);
@@ -133,7 +132,7 @@ static int conn_set_context(lua_State *L)
     struct session *s = lua_conn_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     if (!s)
-        return lua_outcome(L, CLOSED);
+        return lua_outcome(L, SESSION_CLOSED);
     session_push_context(s, L);
     int context = lua_gettop(L);
     lua_pushnil(L);
@@ -170,7 +169,7 @@ static int wait_results(struct task *task)
 
 static void wait_cut(struct task *task)
 {
-    task->why = CLOSED;
+    task->why = SESSION_CLOSED;
 }
 
 static void wait_fini(struct task *task)
@@ -220,7 +219,7 @@ static int conn_wait_context_value(lua_State *L)
     if (s && push_value(s, L, 2))
         return 1;
     if (!s || s->closing || s->ended)
-        return lua_fail(L, CLOSED);
+        return lua_fail(L, SESSION_CLOSED);
     if (limited && seconds == 0)
         return lua_fail(L, "timeout");
     const char *why;
@@ -246,7 +245,7 @@ static int each_channel(lua_State *L, const char *(*change)(struct session *, co
     int count = lua_gettop(L);
     for (int i = 2; i <= count; i++)
         luaL_checkstring(L, i);
-    const char *why = s ? NULL : CLOSED;
+    const char *why = s ? NULL : SESSION_CLOSED;
     for (int i = 2; i <= count && !why; i++) {
         size_t len;
         const char *name = lua_tolstring(L, i, &len);
@@ -270,7 +269,11 @@ static int conn_send_method(lua_State *L)
     struct session *s = lua_conn_check(L, 1);
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
-    return lua_outcome(L, s ? session_send(s, data, len) : CLOSED);
+    if (!s)
+        return lua_outcome(L, SESSION_CLOSED);
+    const struct session_protocol *protocol = s->vm->protocol;
+    return lua_outcome(L, protocol->send ? protocol->send(s, data, len, lua_check_binary(L, 3))
+                                         : session_send(s, data, len));
 }
 
 /* 0: none was given. */
@@ -293,10 +296,8 @@ static int conn_close_method(lua_State *L)
     const char *reason = luaL_optstring(L, 3, "");
     luaL_argcheck(L, code || lua_isnoneornil(L, 3), 3, "a reason goes with a code");
     if (!s || s->closing)
-        return lua_outcome(L, CLOSED);
-    if (code)
-        lua_ws_goodbye(s, code, reason);
-    session_close(s, NULL);
+        return lua_outcome(L, SESSION_CLOSED);
+    session_dismiss(s, code, reason, NULL);
     return lua_outcome(L, NULL);
 }
 

@@ -9,12 +9,6 @@
 
 enum { ANSWER_MS = 3000 }; /* a worker that a script has stuck does not hold up the others' */
 
-static bool check_type(lua_State *L, int arg)
-{
-    static const char *const types[] = {"text", "binary", NULL};
-    return luaL_checkoption(L, arg, "text", types) == 1;
-}
-
 static void on_no_answer(struct timeout *timeout)
 {
     struct task *task = container_of(timeout, struct task, timer);
@@ -90,7 +84,7 @@ static int mesh_send(lua_State *L)
     uint64_t client;
     const char *id = luaL_checklstring(L, 1, &id_len);
     const char *data = luaL_checklstring(L, 2, &len);
-    bool binary = check_type(L, 3);
+    bool binary = lua_check_binary(L, 3);
     if (!client_id_parse(id, id_len, &client))
         return lua_outcome(L, "no such client");
     if (client_node(client) != vm->env->node || client_worker(client) != vm->env->worker)
@@ -143,7 +137,7 @@ static int mesh_publish_call(lua_State *L)
     size_t channel_len, len;
     const char *channel = luaL_checklstring(L, 1, &channel_len);
     const char *data = luaL_checklstring(L, 2, &len), *why;
-    bool binary = check_type(L, 3);
+    bool binary = lua_check_binary(L, 3);
     struct task *task = task_may_suspend(vm, L, &why) ? vm->env->running : NULL;
     uint32_t success, fail;
     session_publish(vm->env, channel, channel_len, data, len, binary, &success, &fail);

@@ -3,19 +3,13 @@
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include "script/lua_buf.h"
-#include "script/lua_conn.h"
-#include "script/lua_ws.h"
+#include "script/session_protocol.h"
+#include "script/session_ws.h"
 #include <lauxlib.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static const char *const handlers[] = {
-    [STAGE_CONNECT] = "on_connect",     [STAGE_INPUT] = "protocol_input",
-    [STAGE_DECODE] = "protocol_decode", [STAGE_MESSAGE] = "on_message",
-    [STAGE_CLOSE] = "on_close",
-};
 
 /* -- the end -- */
 
@@ -54,12 +48,15 @@ void session_close(struct session *s, const char *why)
         cut_short(s, true);
 }
 
-void session_drain(struct session *s)
+void session_dismiss(struct session *s, uint16_t code, const char *reason, const char *why)
 {
     if (s->closing)
         return;
-    lua_ws_goodbye(s, 1001, "");
-    session_close(s, "the engine is stopping");
+    if (code == 0)
+        code = s->vm->protocol->close_code;
+    if (code != 0)
+        session_ws_goodbye(s, code, reason);
+    session_close(s, why);
 }
 
 static void forget_lua(struct session *s)
@@ -69,8 +66,9 @@ static void forget_lua(struct session *s)
         counter_add(&s->vm->env->stats->contexts, -1);
     luaL_unref(L, LUA_REGISTRYINDEX, s->context_ref);
     luaL_unref(L, LUA_REGISTRYINDEX, s->conn_ref);
-    s->context_ref = s->conn_ref = LUA_NOREF;
-    lua_ws_free(s);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->message_ref);
+    s->context_ref = s->conn_ref = s->message_ref = LUA_NOREF;
+    session_ws_free(s);
 }
 
 /* on_close has returned: the id means nothing from here on. */
@@ -139,29 +137,47 @@ void session_discard_input(struct session *s)
         conn_discard(s->conn);
 }
 
+void session_take(struct session *s, size_t len)
+{
+    if (s->data)
+        s->taken += len;
+    else
+        conn_take(s->conn, len);
+}
+
+lua_State *session_stack(struct session *s)
+{
+    if (!s->task)
+        s->task = task_new(s->vm, s);
+    return s->task->L;
+}
+
+static bool push_handler(struct session *s, lua_State *L)
+{
+    const char *const *names = s->vm->protocol->handlers[s->stage];
+    for (int i = 0; i < HANDLER_NAMES && names[i]; i++) {
+        s->handler = names[i];
+        vm_push_global(s->vm, L, s->handler);
+        if (lua_isfunction(L, -1))
+            return true;
+        lua_pop(L, 1);
+    }
+    return false;
+}
+
 /* Puts the handler and its arguments on the task's stack; how many arguments, -1: there is no
- * handler. A value that the stage before left on the stack is the first argument. */
+ * handler. Values that the stage before left on the stack are the first arguments. */
 static int push_call(struct session *s)
 {
-    lua_State *L = s->task->L;
-    vm_push_global(s->vm, L, handlers[s->stage]);
-    if (!lua_isfunction(L, -1))
+    lua_State *L = session_stack(s);
+    if (!push_handler(s, L))
         return -1;
-    switch (s->stage) {
-    case STAGE_INPUT:
+    lua_insert(L, 1);
+    if (s->stage == STAGE_INPUT)
         lua_buf_attach(s->task, s);
-        break;
-    case STAGE_DECODE:
-    case STAGE_MESSAGE:
-        lua_insert(L, 1);
-        break;
-    case STAGE_CLOSE:
+    else if (s->stage == STAGE_CLOSE)
         lua_pushstring(L, s->why);
-        break;
-    default:
-        break;
-    }
-    lua_conn_push(L, s);
+    s->vm->protocol->push_connection(s, L);
     return lua_gettop(L) - 1;
 }
 
@@ -207,11 +223,8 @@ static void take_packet(struct session *s, size_t n)
     const char *data = session_input(s, &there);
     lua_settop(s->task->L, 0);
     lua_pushlstring(s->task->L, data, n);
-    lua_ws_packet(s);
-    if (s->data)
-        s->taken += n;
-    else
-        conn_take(s->conn, n);
+    session_ws_packet(s);
+    session_take(s, n);
     s->stage = STAGE_DECODE;
 }
 
@@ -269,9 +282,12 @@ static void finish(struct session *s, enum task_status status)
 /* False when the handler was suspended. */
 static bool run_stage(struct session *s)
 {
-    if (!s->task)
-        s->task = task_new(s->vm, s);
+    if (s->stage == STAGE_INPUT && s->vm->protocol->read) {
+        s->vm->protocol->read(s);
+        return true;
+    }
     s->discarded = false;
+    s->greeted |= s->stage == STAGE_CONNECT;
     int args = push_call(s);
     if (args < 0 && s->stage == STAGE_INPUT) {
         log_error("script", "%s defines no protocol_input", s->vm->server->entry);
@@ -280,11 +296,10 @@ static bool run_stage(struct session *s)
     }
     if (args < 0) {
         /* Without a decoder the packet itself is the message. */
-        lua_pop(s->task->L, 1);
         finish(s, TASK_DONE);
         return true;
     }
-    enum task_status status = task_resume(s->task, args, handlers[s->stage]);
+    enum task_status status = task_resume(s->task, args, s->handler);
     if (status == TASK_SUSPENDED) {
         s->suspended = true;
         if (s->conn)
@@ -307,9 +322,13 @@ static bool step(struct session *s)
 {
     if (s->stage == STAGE_OVER)
         return false;
-    if (s->closing && s->stage != STAGE_CLOSE && s->stage != STAGE_CONNECT)
+    if (s->closing && s->stage != STAGE_CLOSE && s->stage != STAGE_CONNECT) {
+        if (!s->greeted) {
+            over(s);
+            return false;
+        }
         s->stage = STAGE_CLOSE;
-    else if (s->stage == STAGE_INPUT && wants_input(s)) {
+    } else if (s->stage == STAGE_INPUT && wants_input(s)) {
         if (!s->ended)
             return false;
         session_close(s, NULL);
@@ -343,7 +362,7 @@ void session_turn(struct session *s)
     if (s->suspended) {
         if (!s->task->woken)
             return;
-        enum task_status status = task_go_on(s->task, handlers[s->stage]);
+        enum task_status status = task_go_on(s->task, s->handler);
         if (status == TASK_SUSPENDED)
             return;
         s->suspended = false;
@@ -429,7 +448,8 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     }
     s->id = client_id(env->node, env->worker, number);
     s->vm = vm;
-    s->conn_ref = s->context_ref = LUA_NOREF;
+    s->stage = vm->protocol->first;
+    s->conn_ref = s->context_ref = s->message_ref = LUA_NOREF;
     list_init(&s->in_ready);
     list_init(&s->in_all);
     format_address(&accepted->peer, s->remote, sizeof s->remote);
@@ -454,7 +474,7 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     list_push_back(&env->all, &s->in_all);
     counter_add(&env->stats->connections, 1);
     if (vm->websocket)
-        lua_ws_start_timer(s);
+        session_ws_start_timer(s);
     pump(s);
     if (s->conn && conn_is_open(s->conn))
         conn_start(s->conn);

@@ -33,6 +33,8 @@ struct session {
     bool starved;             /* protocol_input wants more bytes */
     bool ended;               /* the peer sends no more */
     bool closing;
+    bool greeted;            /* its first handler's turn has come: on_close is due */
+    const char *handler;     /* that runs, or ran last */
     const char *why;         /* of the close: on_close's err; NULL: orderly */
     uint32_t waiting_pushes; /* that nobody waits for any more, but whose answers are to come */
     /* input that on_input was called with; NULL: what the connection holds */
@@ -41,9 +43,10 @@ struct session {
     bool discarded; /* the script dropped it during protocol_input */
     /* Lua: registry references, LUA_NOREF where there is none yet */
     int conn_ref, context_ref;
+    int message_ref;        /* what the shipped WebSocket codec's decode() hands out next */
     uint64_t context_bytes; /* set by consumers since it was last measured, at most */
     bool plain;             /* it has sent packets that are not the shipped WebSocket codec's */
-    struct ws_state *ws;    /* of the shipped WebSocket codec (lua_ws.c) */
+    struct session_ws *ws;  /* of a client that speaks WebSocket (session_ws.h) */
     char remote[64];        /* "ip:port" */
 };
 
@@ -60,7 +63,7 @@ const char *session_send(struct session *s, const char *data, size_t len);
 struct frame;
 const char *session_send_frame(struct session *s, struct frame *frame);
 
-/* Through the script's protocol_encode. */
+/* A message, encoded by the session's protocol. */
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary);
 
 const char *session_subscribe(struct session *s, const char *name, size_t len);
@@ -79,8 +82,8 @@ void session_push_context(struct session *s, lua_State *L);
  * the session; NULL: nil). */
 void session_close(struct session *s, const char *why);
 
-/* The engine stops: a WebSocket client is told 1001 first. */
-void session_drain(struct session *s);
+/* The same, and a WebSocket client is told `code` (0: its protocol's own) and `reason` first. */
+void session_dismiss(struct session *s, uint16_t code, const char *reason, const char *why);
 
 /* The worker ends without waiting any longer: no handler runs any more, the socket is closed. */
 void session_abandon(struct session *s);
@@ -88,6 +91,12 @@ void session_abandon(struct session *s);
 /* The unread input, from the first byte that is not in a packet yet. */
 const char *session_input(const struct session *s, size_t *len);
 void session_discard_input(struct session *s);
+
+/* Takes the first bytes of it. */
+void session_take(struct session *s, size_t len);
+
+/* The stack on which a protocol puts the values of the stage that comes next. */
+lua_State *session_stack(struct session *s);
 
 /* Goes on at the end of the turn. */
 void session_ready(struct session *s);

@@ -1,18 +1,9 @@
-/* What goes out to a session: bytes as they are, or through the script's protocol_encode, to one or
- * to a channel's subscribers. */
-#include "base/log.h"
+/* What goes out to a session: bytes as they are, or encoded by its protocol, to one or to a
+ * channel's subscribers. */
 #include "base/mem.h"
-#include "script/lua_conn.h"
-#include "script/lua_ws.h"
-#include "script/session.h"
-#include <lauxlib.h>
+#include "script/session_protocol.h"
+#include "script/session_ws.h"
 #include <stdlib.h>
-
-enum {
-    /* protocol_encode may send, and that is encoded too; a script that does so for every message
-     * would never come to an end. */
-    ENCODE_DEPTH_MAX = 4,
-};
 
 const char *session_send_frame(struct session *s, struct frame *frame)
 {
@@ -35,79 +26,12 @@ const char *session_send(struct session *s, const char *data, size_t len)
     return why;
 }
 
-/* Calls protocol_encode for one session, or for all (NULL). The result stands on L; false: an
- * error. *touched: it depends on the connection. */
-static bool call_encode(struct vm *vm, struct session *s, const char *data, size_t len, bool binary,
-                        bool *touched)
-{
-    struct script_env *env = vm->env;
-    struct session *outer = env->current;
-    lua_State *L = vm->L;
-    lua_pushlstring(L, data, len);
-    if (s)
-        lua_conn_push(L, s);
-    else
-        lua_conn_push_probe(vm, L);
-    lua_pushstring(L, binary ? "binary" : "text");
-    bool outer_touched = vm->probe_touched;
-    env->current = s;
-    env->encoding++;
-    vm->probe_touched = false;
-    int status = vm_call(vm, L, 3, 1, "protocol_encode", s ? s->id : 0);
-    *touched = vm->probe_touched;
-    vm->probe_touched = outer_touched;
-    env->encoding--;
-    env->current = outer;
-    return status == 0;
-}
-
-/* One reference, or NULL and *why. With `s` NULL, *why is NULL when the encoding depends on the
- * connection. */
-static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
-                            bool binary, const char **why)
-{
-    lua_State *L = vm->L;
-    struct frame *frame = NULL;
-    bool touched;
-    *why = NULL;
-    if (vm->env->encoding == ENCODE_DEPTH_MAX) {
-        *why = "protocol_encode sends from within itself, too deep";
-        log_error("script", "%s", *why);
-        return NULL;
-    }
-    vm_push_global(vm, L, "protocol_encode");
-    if (!lua_isfunction(L, -1)) {
-        lua_pop(L, 1);
-        return frame_new(data, len);
-    }
-    bool done = call_encode(vm, s, data, len, binary, &touched);
-    if (!s && touched) {
-        lua_pop(L, 1);
-        return NULL;
-    }
-    if (!done) {
-        *why = "error in protocol_encode";
-        vm_log_error(vm, L, "protocol_encode", s ? s->id : 0);
-        return NULL;
-    }
-    size_t n = 0;
-    const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
-    if (n > 0)
-        frame = frame_new(bytes, n);
-    else
-        *why = "protocol_encode must return a non-empty string";
-    if (!frame)
-        log_error("script", "%s: it returned %s", *why, bytes ? "\"\"" : luaL_typename(L, -1));
-    lua_pop(L, 1);
-    return frame;
-}
-
 /* Why it gets no message now; NULL: it does. */
 static const char *deaf(const struct session *s)
 {
     if (s->closing)
         return SESSION_CLOSED;
-    return lua_ws_pending(s) ? "the WebSocket handshake is not done" : NULL;
+    return session_ws_pending(s) ? "the WebSocket handshake is not done" : NULL;
 }
 
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary)
@@ -115,7 +39,7 @@ const char *session_send_encoded(struct session *s, const char *data, size_t len
     const char *why = deaf(s);
     if (why)
         return why;
-    struct frame *frame = encode(s->vm, s, data, len, binary, &why);
+    struct frame *frame = s->vm->protocol->encode(s->vm, s, data, len, binary, &why);
     if (!frame) {
         counter_add(&s->vm->env->stats->send_errors, 1);
         return why;
@@ -154,7 +78,7 @@ static struct encoding *encoding_for(struct publish *p, struct vm *vm)
     e->next = p->encodings;
     p->encodings = e;
     if (vm->server->shared_encode)
-        e->frame = encode(vm, NULL, p->data, p->len, p->binary, &why);
+        e->frame = vm->protocol->encode(vm, NULL, p->data, p->len, p->binary, &why);
     e->each = !e->frame && !why;
     return e;
 }

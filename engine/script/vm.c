@@ -6,6 +6,7 @@
 #include "script/lua_buf.h"
 #include "script/lua_modules.h"
 #include "script/lua_timer.h"
+#include "script/session_protocol.h"
 #include <lauxlib.h>
 #include <libgen.h>
 #include <lualib.h>
@@ -199,6 +200,7 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     struct vm *vm = xcalloc(1, sizeof *vm);
     vm->env = env;
     vm->server = server;
+    vm->protocol = session_protocol_of(server->protocol);
     vm->index = index;
     vm->limits = limits_of(server);
     vm->probe = LUA_NOREF;

@@ -8,6 +8,7 @@
 struct vm {
     struct script_env *env;
     const struct config_server *server;
+    const struct session_protocol *protocol;
     int index; /* of the server */
     struct conn_limits limits;
     lua_State *L;       /* the main state */

@@ -125,7 +125,8 @@ static void on_command(struct worker *w, struct command *c)
 static void drain(struct worker *w)
 {
     w->draining = true;
-    list_for_each(node, &w->env.all) session_drain(list_entry(node, struct session, in_all));
+    list_for_each(node, &w->env.all) session_dismiss(list_entry(node, struct session, in_all), 1001,
+                                                     "", "the engine is stopping");
     report_drained(w);
 }
 

@@ -12,21 +12,6 @@ local core = require("mixengine.websocket")
 
 local websocket = {}
 
--- Headers stand under their names as sent; a look-up finds any case.
-local any_case = {
-    __index = function(headers, name)
-        if type(name) ~= "string" then
-            return nil
-        end
-        name = name:lower()
-        for key, value in pairs(headers) do
-            if key:lower() == name then
-                return value
-            end
-        end
-    end,
-}
-
 -- A plain prefix of the request's path, else a Lua pattern that matches at its beginning.
 local function path_matches(uri, path)
     if path == nil or uri:sub(1, #path) == path then
@@ -45,7 +30,7 @@ function websocket.input(buf, conn, path, on_handshake)
         core.refuse(conn)
         return -1
     end
-    local headers = setmetatable(core.accept(buf, conn), any_case)
+    local headers = core.accept(buf, conn)
     if on_handshake then
         local ok, err = xpcall(on_handshake, debug.traceback, headers, conn)
         if not ok then

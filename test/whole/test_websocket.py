@@ -317,7 +317,8 @@ def test_close_reason_that_is_no_text(client, reason):
     assert len(frames) == 1 and frames[0].code in (1002, 1007)
 
 
-@pytest.mark.parametrize("after", [frame(PING, b"x"), frame(TEXT, "x"), close_frame(1000), b"garbage" * 100])
+@pytest.mark.parametrize("after", [frame(PING, b"x"), frame(TEXT, "x"), close_frame(1000), b"garbage" * 100],
+                         ids=["ping", "text", "close", "garbage"])
 def test_what_follows_a_close_is_ignored(client, after):
     feed(client, close_frame(1000) + after)
     frames, _ = client.end()

@@ -1,0 +1,17 @@
+/* What scripts see of a WebSocket client: its request, its messages. VM's thread. */
+#pragma once
+
+#include "proto/handshake.h"
+#include "proto/ws.h"
+#include "script/session.h"
+
+/* How header names stand in the table; a look-up finds any case. */
+enum header_names { HEADER_NAMES_AS_SENT, HEADER_NAMES_CANONICAL };
+
+/* Pushes the table of the request's headers, with Method, RequestUri and ServerProtocol; it stands
+ * in the context under `headers` too. */
+void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h,
+                              enum header_names names);
+
+/* Pushes { type = "text" or "binary", data = …, finish = true }. */
+void lua_request_push_message(lua_State *L, const struct ws_item *message);

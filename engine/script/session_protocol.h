@@ -1,0 +1,43 @@
+/* What differs between the kinds of server: scripts of generation 1, of generation 2 (`protocol:
+ * socket`), and the built-in `protocol: websocket`. One constant table for each; a vm points at its
+ * server's. Worker's thread. */
+#pragma once
+
+#include "config/config.h"
+#include "script/session.h"
+
+enum { HANDLER_NAMES = 2 };
+
+struct session_protocol {
+    enum session_stage first; /* of a new connection */
+
+    /* The script's function for each stage, or, where it has none of that name, the next. */
+    const char *handlers[STAGE_OVER][HANDLER_NAMES];
+
+    /* Adds what tells the connection to the arguments of the stage's handler, which stand on L
+     * above it. */
+    void (*push_connection)(struct session *s, lua_State *L);
+
+    /* The same for the third argument and on of protocol_encode; how many. `s` is NULL when it
+     * encodes for all. */
+    int (*push_encoder_connection)(struct vm *vm, struct session *s, lua_State *L);
+
+    /* STAGE_INPUT without a script: takes input (session_take), and sets the stage that follows,
+     * with its values on session_stack; or s->starved. NULL: handlers[STAGE_INPUT] does. */
+    void (*read)(struct session *s);
+
+    /* A message as a frame for one session, or for all (NULL). NULL and *why: an error. With `s`
+     * NULL, *why is NULL when the encoding depends on the connection. */
+    struct frame *(*encode)(struct vm *vm, struct session *s, const char *data, size_t len,
+                            bool binary, const char **why);
+
+    /* conn:send; NULL: bytes as they are. */
+    const char *(*send)(struct session *s, const char *data, size_t len, bool binary);
+
+    /* What a WebSocket client is told by a close without a code; 0: no frame. */
+    uint16_t close_code;
+};
+
+const struct session_protocol *session_protocol_of(enum config_protocol protocol);
+
+extern const struct session_protocol session_generation_1; /* session_script.c */

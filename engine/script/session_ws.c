@@ -1,0 +1,209 @@
+#include "script/session_ws.h"
+#include "base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct session_ws {
+    struct session *session;
+    bool open;  /* the 101 answer is queued */
+    bool asked; /* for the request */
+    struct ws_decoder decoder;
+    struct timeout timer; /* the handshake's, then the pings' */
+    char *close_why;      /* what on_close is told of the client's close frame */
+};
+
+static struct session_ws *state_of(struct session *s)
+{
+    if (s->ws)
+        return s->ws;
+    struct session_ws *ws = s->ws = xcalloc(1, sizeof *ws);
+    ws->session = s;
+    ws_decoder_init(&ws->decoder, s->vm->server->max_message_size);
+    return ws;
+}
+
+void session_ws_free(struct session *s)
+{
+    struct session_ws *ws = s->ws;
+    if (!ws)
+        return;
+    s->ws = NULL;
+    wheel_clear(s->vm->env->wheel, &ws->timer);
+    ws_decoder_fini(&ws->decoder);
+    free(ws->close_why);
+    free(ws);
+}
+
+bool session_ws_is_open(const struct session *s)
+{
+    return s->ws && s->ws->open;
+}
+
+bool session_ws_pending(const struct session *s)
+{
+    return s->vm->websocket && !s->plain && !session_ws_is_open(s);
+}
+
+void session_ws_packet(struct session *s)
+{
+    if (!s->vm->websocket || s->plain || (s->ws && s->ws->asked))
+        return;
+    s->plain = true;
+    session_ws_free(s);
+}
+
+/* -- frames out -- */
+
+static struct frame *make_frame(enum ws_opcode opcode, const char *data, size_t len)
+{
+    char header[WS_HEADER_MAX];
+    size_t header_len = ws_header(header, opcode, len);
+    struct frame *frame = frame_new(NULL, header_len + len);
+    memcpy(frame->data, header, header_len);
+    memcpy(frame->data + header_len, data, len);
+    return frame;
+}
+
+static const char *send_frame(struct session *s, struct frame *frame)
+{
+    const char *why = session_send_frame(s, frame);
+    frame_unref(frame);
+    return why;
+}
+
+struct frame *session_ws_frame(const char *data, size_t len, bool binary)
+{
+    return make_frame(binary ? WS_OP_BINARY : WS_OP_TEXT, data, len);
+}
+
+const char *session_ws_send(struct session *s, const char *data, size_t len, bool binary)
+{
+    if (!s->closing && session_ws_pending(s))
+        return "the WebSocket handshake is not done";
+    return send_frame(s, session_ws_frame(data, len, binary));
+}
+
+static void send_close(struct session *s, uint16_t code, const char *reason)
+{
+    struct buf out = {0};
+    ws_encode_close(&out, code, reason);
+    session_send(s, out.data, out.len);
+    buf_free(&out);
+}
+
+void session_ws_goodbye(struct session *s, uint16_t code, const char *reason)
+{
+    if (session_ws_is_open(s))
+        send_close(s, code, reason);
+}
+
+/* -- the handshake -- */
+
+void session_ws_refuse(struct session *s, int status, const char *why)
+{
+    struct buf out = {0};
+    handshake_refuse(&out, status, why);
+    session_send(s, out.data, out.len);
+    buf_free(&out);
+    session_close(s, why);
+}
+
+static void on_handshake_timeout(struct timeout *timeout)
+{
+    struct session_ws *ws = container_of(timeout, struct session_ws, timer);
+    /* While a handler waits it is us who do not read. */
+    if (ws->session->suspended)
+        session_ws_start_timer(ws->session);
+    else
+        session_ws_refuse(ws->session, 408, "handshake timeout");
+}
+
+void session_ws_start_timer(struct session *s)
+{
+    uint32_t seconds = s->vm->server->handshake_timeout;
+    if (seconds)
+        wheel_set(s->vm->env->wheel, &state_of(s)->timer, (uint64_t)seconds * 1000,
+                  on_handshake_timeout);
+}
+
+enum handshake_result session_ws_request(struct session *s, const char *data, size_t len,
+                                         struct handshake *h)
+{
+    state_of(s)->asked = true;
+    enum handshake_result result = handshake_parse(h, data, len);
+    if (result == HANDSHAKE_BAD)
+        session_ws_refuse(s, h->status, h->why);
+    return result;
+}
+
+/* -- pings -- */
+
+static void on_ping_due(struct timeout *timeout)
+{
+    struct session_ws *ws = container_of(timeout, struct session_ws, timer);
+    struct session *s = ws->session;
+    if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL)
+        wheel_set(s->vm->env->wheel, timeout, (uint64_t)s->vm->server->ping_interval * 1000,
+                  on_ping_due);
+}
+
+void session_ws_accept(struct session *s, const struct handshake *h)
+{
+    struct session_ws *ws = state_of(s);
+    struct buf answer = {0};
+    handshake_answer(&answer, h, NULL);
+    session_send(s, answer.data, answer.len);
+    buf_free(&answer);
+    ws->open = true;
+    wheel_clear(s->vm->env->wheel, &ws->timer);
+    if (s->vm->server->ping_interval)
+        wheel_set(s->vm->env->wheel, &ws->timer, (uint64_t)s->vm->server->ping_interval * 1000,
+                  on_ping_due);
+}
+
+/* -- frames in -- */
+
+/* Done, gone, and no code at all are how clients leave in order. */
+static const char *explain_close(struct session_ws *ws, const struct ws_item *item)
+{
+    if (item->code == 0 || item->code == 1000 || item->code == 1001)
+        return NULL;
+    ws->close_why = xasprintf("the client closed: %u%s%.*s", item->code, item->len > 0 ? " " : "",
+                              (int)item->len, item->data);
+    return ws->close_why;
+}
+
+static void answer_close(struct session *s, const struct ws_item *item)
+{
+    const char *why = explain_close(s->ws, item);
+    send_close(s, item->code, "");
+    session_close(s, why);
+}
+
+static void fail(struct session *s, const struct ws_item *item)
+{
+    send_close(s, item->code, item->why);
+    session_close(s, item->why);
+}
+
+bool session_ws_read(struct session *s, const char *data, size_t len, size_t *taken,
+                     struct ws_item *item)
+{
+    struct session_ws *ws = s->ws;
+    *taken = 0;
+    while (!s->closing) {
+        size_t eaten;
+        enum ws_event event = ws_decode(&ws->decoder, &s->vm->env->scratch, data + *taken,
+                                        len - *taken, &eaten, item);
+        *taken += eaten;
+        if (event == WS_MORE || event == WS_MESSAGE)
+            return event == WS_MESSAGE;
+        if (event == WS_PING)
+            send_frame(s, make_frame(WS_OP_PONG, item->data, item->len));
+        else if (event == WS_CLOSE)
+            answer_close(s, item);
+        else if (event == WS_FAIL)
+            fail(s, item);
+    }
+    return false;
+}
