@@ -357,27 +357,6 @@ static void free_parts(struct engine *e)
     free(e->boxes);
 }
 
-/* Generation 2 servers are read by the configuration, but no worker serves them yet. */
-static const struct config_server *find_unsupported(const struct config *config)
-{
-    for (size_t i = 0; i < config->server_count; i++)
-        if (config->servers[i].protocol != CONFIG_PROTOCOL_SCRIPT)
-            return &config->servers[i];
-    return NULL;
-}
-
-static int refuse_unsupported(const struct config *config)
-{
-    const struct config_server *server = find_unsupported(config);
-    if (!server)
-        return 0;
-    fprintf(stderr,
-            "%s:%d: this version serves scripts of generation 1 only: remove `protocol:` and use "
-            "an entry script that splits its own packets (lua/entry.lua)\n",
-            config->file, server->line);
-    return EXIT_CONFIG;
-}
-
 static int fail(const struct engine *e, int status)
 {
     log_error("engine", "%s", e->error);
@@ -404,9 +383,7 @@ int engine_run(const struct config *config, const struct engine_options *options
     e.worker_count = options->workers ? options->workers : usable_cpus();
     signal(SIGPIPE, SIG_IGN);
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what scripts print is seen when they print it */
-    int status = refuse_unsupported(config);
-    if (status == 0)
-        status = start_log(config, true);
+    int status = start_log(config, true);
     if (status != 0)
         return status;
     e.pages = options->dev ? find_pages(config) : NULL;
@@ -426,9 +403,7 @@ int engine_run(const struct config *config, const struct engine_options *options
 int engine_check(const struct config *config)
 {
     struct engine e = {.config = config, .worker_count = 1};
-    int status = refuse_unsupported(config);
-    if (status != 0)
-        return status;
+    int status = 0;
     make_parts(&e);
     if (worker_load(e.workers[0], e.mesh, false, e.error, sizeof e.error) != 0)
         status = fail(&e, EXIT_CONFIG);

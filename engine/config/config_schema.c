@@ -196,7 +196,7 @@ static const struct config_key server_keys[] = {
     {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255)},
     {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
-    {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY, .refused = NO_ORIGINS},
+    {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY},
     {.name = "compression", .kind = CONFIG_CHOICE, .choices = yes_no, .refused = NO_DEFLATE},
 };
 static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};

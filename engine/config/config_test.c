@@ -291,7 +291,7 @@ static const char every_key[] =
     "      max_subscriptions: 30\n"
     "      max_channel_length: 31\n"
     "      shared_encode: off\n"
-    "      origins: []\n"
+    "      origins: [https://a.example]\n"
     "      compression: no\n"
     "      tls: {cert: '', key: ''}\n"
     "    - {port: 4, protocol: socket}\n"
@@ -350,7 +350,7 @@ static void test_every_server_key(void **state)
     assert_int_equal(server->line, 15);
     assert_every_server_number(server);
     assert_false(server->shared_encode);
-    assert_null(server->origins[0]);
+    assert_string_equal(server->origins[0], "https://a.example");
     assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].line, 39);
@@ -666,8 +666,6 @@ static const struct {
      "1:34: error: engine.servers[0].compression: found 'true'; compression is not supported"},
     {"engine: {servers: [{tls: {cert: a.pem}}]}",
      "1:33: error: engine.servers[0].tls.cert: found 'a.pem'; TLS is not supported"},
-    {"engine: {servers: [{origins: [a]}]}",
-     "1:30: error: engine.servers[0].origins: found a list; no Origin header is checked"},
     {"center: {apiServer: {origins: [a]}}", "1:31: error: center.apiServer.origins: found a list"},
     {"engine: {apiServer: {tls: {key: k}}}", "1:33: error: engine.apiServer.tls.key: found 'k'"},
     /* twice, in one spelling or two */

@@ -31,7 +31,7 @@ struct conn {
     unsigned writing; /* frames of the write that waits */
     /* input that was not taken yet */
     struct buf in;
-    uint64_t last_read_ms;
+    uint64_t last_read_ms, received;
     struct timeout read_timer;     /* OPEN: silence; LINGERING: patience */
     struct timeout write_timer;    /* while a write waits */
     size_t unwritten;              /* when the write timer was set */
@@ -52,6 +52,11 @@ static void set_state(struct conn *conn, enum state state)
 bool conn_is_open(const struct conn *conn)
 {
     return conn->state == OPEN;
+}
+
+uint64_t conn_received(const struct conn *conn)
+{
+    return conn->received;
 }
 
 /* -- the write queue -- */
@@ -393,6 +398,7 @@ static void on_bytes(void *owner, const char *data, size_t len)
 {
     struct conn *conn = owner;
     conn->last_read_ms = uv_now(conn->conns->loop);
+    conn->received += len;
     if (conn->state != OPEN)
         return;
     if (conn->held || conn->in.len > 0) {

@@ -83,6 +83,8 @@ void conn_abort(struct conn *conn);
 
 bool conn_is_open(const struct conn *conn); /* not closing in any way */
 
+uint64_t conn_received(const struct conn *conn); /* bytes so far */
+
 /* While held, input is collected up to read_ahead and the read timeout stands still. Letting go
  * hands over what was collected; a hold inside on_input keeps what that call does not take. */
 void conn_hold(struct conn *conn);

@@ -59,6 +59,19 @@ static int push_id(lua_State *L, uint64_t id)
     return 1;
 }
 
+void lua_conn_push_id(lua_State *L, const struct session *s)
+{
+    push_id(L, s->id);
+}
+
+void lua_conn_push_first(struct session *s, lua_State *L)
+{
+    if (s->stage != STAGE_CONNECT && s->stage != STAGE_CLOSE)
+        return;
+    push_id(L, s->id);
+    lua_insert(L, 2);
+}
+
 static int conn_client_id(lua_State *L)
 {
     return push_id(L, check_handle(L, 1)->id);
@@ -311,12 +324,18 @@ static int conn_clear_buffer(lua_State *L)
 
 /* -- the current connection, and the probe -- */
 
-static int current(lua_State *L)
+struct session *lua_conn_current(lua_State *L)
 {
     struct vm *vm = vm_of(L);
     struct session *s = vm->env->current;
     vm->probe_touched = true;
-    if (!s || s->vm != vm)
+    return s && s->vm == vm ? s : NULL;
+}
+
+static int current(lua_State *L)
+{
+    struct session *s = lua_conn_current(L);
+    if (!s)
         return lua_fail(L, "there is no current connection here");
     lua_conn_push(L, s);
     return 1;

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 static const char *const META = "mixengine.headers";
+static const char *const FIND = "mixengine.find"; /* string.find, whatever the script does to it */
 
 static char upper(char c)
 {
@@ -63,13 +64,22 @@ static int find_any_case(lua_State *L)
     return 0;
 }
 
-static void set_any_case(lua_State *L)
+void lua_request_open(lua_State *L)
 {
-    if (luaL_newmetatable(L, META)) {
-        lua_pushcfunction(L, find_any_case);
-        lua_setfield(L, -2, "__index");
-    }
-    lua_setmetatable(L, -2);
+    luaL_newmetatable(L, META);
+    lua_pushcfunction(L, find_any_case);
+    lua_setfield(L, -2, "__index");
+    lua_getglobal(L, "string");
+    lua_getfield(L, -1, "find");
+    lua_setfield(L, LUA_REGISTRYINDEX, FIND);
+    lua_pop(L, 2);
+}
+
+static void set_request(lua_State *L, const struct handshake *h)
+{
+    set_slice(L, "Method", h->method);
+    set_slice(L, "RequestUri", h->uri);
+    set_slice(L, "ServerProtocol", h->version);
 }
 
 void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h,
@@ -84,15 +94,35 @@ void lua_request_push_headers(lua_State *L, struct session *s, const struct hand
             lua_pushlstring(L, name.data, name.len);
         add_header(L, h->headers[i].value);
     }
-    set_slice(L, "Method", h->method);
-    set_slice(L, "RequestUri", h->uri);
-    set_slice(L, "ServerProtocol", h->version);
-    set_any_case(L);
+    set_request(L, h);
+    luaL_getmetatable(L, META);
+    lua_setmetatable(L, -2);
     session_push_context(s, L);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "headers");
     lua_pop(L, 1);
     lua_conn_context_changed(s);
+}
+
+void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h)
+{
+    lua_createtable(L, 0, 5);
+    set_request(L, h);
+    set_slice(L, "Host", h->host);
+    lua_pushstring(L, s->remote);
+    lua_setfield(L, -2, "RemoteAddr");
+}
+
+bool lua_request_path_matches(struct vm *vm, lua_State *L, struct slice uri, struct slice path)
+{
+    if (path.len <= uri.len && memcmp(uri.data, path.data, path.len) == 0)
+        return true;
+    lua_getfield(L, LUA_REGISTRYINDEX, FIND);
+    lua_pushlstring(L, uri.data, uri.len);
+    lua_pushlstring(L, path.data, path.len);
+    bool found = vm_call(vm, L, 2, 1, "path", 0) == 0 && lua_tonumber(L, -1) == 1;
+    lua_pop(L, 1);
+    return found;
 }
 
 void lua_request_push_message(lua_State *L, const struct ws_item *message)

@@ -5,6 +5,9 @@
 #include "proto/ws.h"
 #include "script/session.h"
 
+/* Once for each VM. */
+void lua_request_open(lua_State *L);
+
 /* How header names stand in the table; a look-up finds any case. */
 enum header_names { HEADER_NAMES_AS_SENT, HEADER_NAMES_CANONICAL };
 
@@ -12,6 +15,12 @@ enum header_names { HEADER_NAMES_AS_SENT, HEADER_NAMES_CANONICAL };
  * in the context under `headers` too. */
 void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h,
                               enum header_names names);
+
+/* Pushes { Method, RequestUri, ServerProtocol, Host, RemoteAddr }. */
+void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h);
+
+/* Is the path a plain prefix of the URI, or else a Lua pattern that matches at its beginning? */
+bool lua_request_path_matches(struct vm *vm, lua_State *L, struct slice uri, struct slice path);
 
 /* Pushes { type = "text" or "binary", data = …, finish = true }. */
 void lua_request_push_message(lua_State *L, const struct ws_item *message);

@@ -8,10 +8,17 @@
 #include "script/session_ws.h"
 #include <lauxlib.h>
 
-/* accept(buf, conn): queues the 101 answer; returns the headers, which stand in the context too. */
+/* In generation 2 no conn is given: the current one is meant. */
+static struct session *session_at(lua_State *L, int arg)
+{
+    return lua_isuserdata(L, arg) ? lua_conn_check(L, arg) : lua_conn_current(L);
+}
+
+/* accept(buf, conn): queues the 101 answer; returns the headers, which stand in the context too,
+ * and what else generation 2 tells of a client: its id, the table `server`. */
 static int ws_accept(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 2);
+    struct session *s = session_at(L, 2);
     struct handshake h;
     size_t len;
     const char *data = lua_buf_check(L, 1, &len);
@@ -19,13 +26,25 @@ static int ws_accept(lua_State *L)
         return 0;
     session_ws_accept(s, &h);
     lua_request_push_headers(L, s, &h, HEADER_NAMES_AS_SENT);
+    lua_conn_push_id(L, s);
+    lua_request_push_server(L, s, &h);
+    return 3;
+}
+
+/* path_matches(uri, path) */
+static int ws_path_matches(lua_State *L)
+{
+    struct slice uri, path;
+    uri.data = luaL_checklstring(L, 1, &uri.len);
+    path.data = luaL_checklstring(L, 2, &path.len);
+    lua_pushboolean(L, lua_request_path_matches(vm_of(L), L, uri, path));
     return 1;
 }
 
 /* refuse(conn): the request's path is not served. */
 static int ws_refuse(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 1);
+    struct session *s = session_at(L, 1);
     if (s)
         session_ws_refuse(s, 404, "no such path");
     return 0;
@@ -35,7 +54,7 @@ static int ws_refuse(lua_State *L)
  */
 static int ws_report(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 1);
+    struct session *s = session_at(L, 1);
     lua_settop(L, 2);
     vm_log_error(vm_of(L), L, "on_handshake", s ? s->id : 0);
     return 0;
@@ -76,7 +95,7 @@ static int read_frames(lua_State *L, struct session *s, const char *data, size_t
  * was a handshake, which accept() or refuse() must answer. */
 static int ws_input(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 2);
+    struct session *s = session_at(L, 2);
     size_t len;
     const char *data = lua_buf_check(L, 1, &len);
     if (!s || s->closing) {
@@ -89,7 +108,7 @@ static int ws_input(lua_State *L)
 /* decode(conn): the message that input() has found, nil when there is none. */
 static int ws_decode_call(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 1);
+    struct session *s = session_at(L, 1);
     if (!s || s->message_ref == LUA_NOREF)
         return 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->message_ref);
@@ -116,7 +135,7 @@ static int ws_encode_call(lua_State *L)
 /* send(conn, data[, type]) */
 static int ws_send(lua_State *L)
 {
-    struct session *s = lua_conn_check(L, 1);
+    struct session *s = session_at(L, 1);
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
     bool binary = lua_check_binary(L, 3);
@@ -126,9 +145,15 @@ static int ws_send(lua_State *L)
 int luaopen_mixengine_websocket(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"input", ws_input},        {"accept", ws_accept}, {"refuse", ws_refuse},
-        {"report", ws_report},      {"send", ws_send},     {"decode", ws_decode_call},
-        {"encode", ws_encode_call}, {NULL, NULL},
+        {"path_matches", ws_path_matches},
+        {"input", ws_input},
+        {"accept", ws_accept},
+        {"refuse", ws_refuse},
+        {"report", ws_report},
+        {"send", ws_send},
+        {"decode", ws_decode_call},
+        {"encode", ws_encode_call},
+        {NULL, NULL},
     };
     vm_of(L)->websocket = true;
     lua_newtable(L);

@@ -130,6 +130,8 @@ const char *session_input(const struct session *s, size_t *len)
 
 void session_discard_input(struct session *s)
 {
+    if (s->vm->protocol->read)
+        return;
     s->discarded = true;
     if (s->data)
         s->taken = s->len;

@@ -90,6 +90,8 @@ void session_abandon(struct session *s);
 
 /* The unread input, from the first byte that is not in a packet yet. */
 const char *session_input(const struct session *s, size_t *len);
+
+/* Drops it; nothing where the engine reads it itself. */
 void session_discard_input(struct session *s);
 
 /* Takes the first bytes of it. */

@@ -40,4 +40,6 @@ struct session_protocol {
 
 const struct session_protocol *session_protocol_of(enum config_protocol protocol);
 
-extern const struct session_protocol session_generation_1; /* session_script.c */
+extern const struct session_protocol session_generation_1;      /* session_script.c */
+extern const struct session_protocol session_socket;            /* session_script.c */
+extern const struct session_protocol session_builtin_websocket; /* session_builtin.c */

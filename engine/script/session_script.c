@@ -72,6 +72,16 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
     return frame;
 }
 
+/* clang-format off */
+#define SCRIPT_HANDLERS {                       \
+    [STAGE_CONNECT] = {"on_connect"},           \
+    [STAGE_INPUT] = {"protocol_input"},         \
+    [STAGE_DECODE] = {"protocol_decode"},       \
+    [STAGE_MESSAGE] = {"on_message"},           \
+    [STAGE_CLOSE] = {"on_close"},               \
+}
+/* clang-format on */
+
 /* -- generation 1: conn comes last -- */
 
 static int push_conn_or_probe(struct vm *vm, struct session *s, lua_State *L)
@@ -90,15 +100,26 @@ static void push_conn(struct session *s, lua_State *L)
 
 const struct session_protocol session_generation_1 = {
     .first = STAGE_CONNECT,
-    .handlers =
-        {
-            [STAGE_CONNECT] = {"on_connect"},
-            [STAGE_INPUT] = {"protocol_input"},
-            [STAGE_DECODE] = {"protocol_decode"},
-            [STAGE_MESSAGE] = {"on_message"},
-            [STAGE_CLOSE] = {"on_close"},
-        },
+    .handlers = SCRIPT_HANDLERS,
     .push_connection = push_conn,
     .push_encoder_connection = push_conn_or_probe,
+    .encode = encode,
+};
+
+/* -- generation 2: what is not said by an id, the script asks of mix.socket.tcp() -- */
+
+static int push_nothing(struct vm *vm, struct session *s, lua_State *L)
+{
+    (void)vm;
+    (void)s;
+    (void)L;
+    return 0;
+}
+
+const struct session_protocol session_socket = {
+    .first = STAGE_CONNECT,
+    .handlers = SCRIPT_HANDLERS,
+    .push_connection = lua_conn_push_first,
+    .push_encoder_connection = push_nothing,
     .encode = encode,
 };

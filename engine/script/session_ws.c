@@ -2,6 +2,14 @@
 #include "base/mem.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+enum {
+    /* A loop that was held up meets its timers first: before silence is believed, it polls once
+     * more. */
+    LAST_LOOK_MS = 1,
+    CODE_NO_PONG = 1011,
+};
 
 struct session_ws {
     struct session *session;
@@ -9,7 +17,9 @@ struct session_ws {
     bool asked; /* for the request */
     struct ws_decoder decoder;
     struct timeout timer; /* the handshake's, then the pings' */
-    char *close_why;      /* what on_close is told of the client's close frame */
+    uint64_t received;    /* bytes when the last ping was sent */
+    bool pinged, silence_seen;
+    char *close_why; /* what on_close is told of the client's close frame */
 };
 
 static struct session_ws *state_of(struct session *s)
@@ -126,11 +136,28 @@ void session_ws_start_timer(struct session *s)
                   on_handshake_timeout);
 }
 
+/* A client that names no origin is no browser: it could name any. */
+static bool origin_allowed(char *const *origins, struct slice origin)
+{
+    if (!origins || !*origins || origin.len == 0)
+        return true;
+    for (; *origins; origins++)
+        if (strcmp(*origins, "*") == 0 ||
+            (strlen(*origins) == origin.len && strncasecmp(*origins, origin.data, origin.len) == 0))
+            return true;
+    return false;
+}
+
 enum handshake_result session_ws_request(struct session *s, const char *data, size_t len,
                                          struct handshake *h)
 {
     state_of(s)->asked = true;
     enum handshake_result result = handshake_parse(h, data, len);
+    if (result == HANDSHAKE_OK && !origin_allowed(s->vm->server->origins, h->origin)) {
+        h->status = 403;
+        h->why = "this origin is not allowed";
+        result = HANDSHAKE_BAD;
+    }
     if (result == HANDSHAKE_BAD)
         session_ws_refuse(s, h->status, h->why);
     return result;
@@ -138,13 +165,40 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
 
 /* -- pings -- */
 
+static void on_ping_due(struct timeout *timeout);
+
+static void wait_for_pong(struct session_ws *ws)
+{
+    struct session *s = ws->session;
+    if (s->vm->server->ping_interval)
+        wheel_set(s->vm->env->wheel, &ws->timer, (uint64_t)s->vm->server->ping_interval * 1000,
+                  on_ping_due);
+}
+
+/* Has nothing come since the last ping? While a handler waits it is us who do not read. */
+static bool is_silent(const struct session_ws *ws)
+{
+    const struct session *s = ws->session;
+    return ws->pinged && !s->suspended && conn_received(s->conn) == ws->received;
+}
+
 static void on_ping_due(struct timeout *timeout)
 {
     struct session_ws *ws = container_of(timeout, struct session_ws, timer);
     struct session *s = ws->session;
-    if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL)
-        wheel_set(s->vm->env->wheel, timeout, (uint64_t)s->vm->server->ping_interval * 1000,
-                  on_ping_due);
+    if (s->closing)
+        return;
+    bool silent = is_silent(ws), looked = ws->silence_seen;
+    ws->silence_seen = silent;
+    if (silent && looked) {
+        session_dismiss(s, CODE_NO_PONG, "no answer to a ping", "no answer to a ping");
+    } else if (silent) {
+        wheel_set(s->vm->env->wheel, timeout, LAST_LOOK_MS, on_ping_due);
+    } else if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL) {
+        ws->pinged = true;
+        ws->received = conn_received(s->conn);
+        wait_for_pong(ws);
+    }
 }
 
 void session_ws_accept(struct session *s, const struct handshake *h)
@@ -156,9 +210,7 @@ void session_ws_accept(struct session *s, const struct handshake *h)
     buf_free(&answer);
     ws->open = true;
     wheel_clear(s->vm->env->wheel, &ws->timer);
-    if (s->vm->server->ping_interval)
-        wheel_set(s->vm->env->wheel, &ws->timer, (uint64_t)s->vm->server->ping_interval * 1000,
-                  on_ping_due);
+    wait_for_pong(ws);
 }
 
 /* -- frames in -- */

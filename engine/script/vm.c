@@ -5,6 +5,7 @@
 #include "msg/client_id.h"
 #include "script/lua_buf.h"
 #include "script/lua_modules.h"
+#include "script/lua_request.h"
 #include "script/lua_timer.h"
 #include "script/session_protocol.h"
 #include <lauxlib.h>
@@ -144,6 +145,7 @@ static int open_all(lua_State *L)
     };
     luaL_openlibs(L);
     lua_buf_open(L);
+    lua_request_open(L);
     lua_newtable(L);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         parts[i](L);
@@ -201,6 +203,7 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     vm->env = env;
     vm->server = server;
     vm->protocol = session_protocol_of(server->protocol);
+    vm->websocket = server->protocol == CONFIG_PROTOCOL_WEBSOCKET;
     vm->index = index;
     vm->limits = limits_of(server);
     vm->probe = LUA_NOREF;

@@ -18,7 +18,7 @@ struct vm {
     int conn_meta; /* registry references */
     int probe;     /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
-    bool websocket; /* the script uses the shipped codec */
+    bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
 };
 
 /* Makes the state and loads the entry script, runs its chunk. NULL with a line in `error` that

@@ -1,53 +1,87 @@
 -- WebSocket (RFC 6455) for scripts that split their own packets:
 --
 --   local websocket = require("protocols/websocket")
---   function protocol_input(buf, conn)  return websocket.input(buf, conn, "/chat", on_handshake) end
---   function protocol_decode(str, conn) return websocket.decode(conn) end
---   function protocol_encode(str, conn) return websocket.encode(str) end
+--
+--   generation 1                                                  generation 2
+--   function protocol_input(buf, conn)                            function protocol_input(buf)
+--       return websocket.input(buf, conn, "/chat", on_handshake)      return websocket.input(buf, "/chat", on_handshake)
+--   end                                                           end
+--   function protocol_decode(str, conn)                           function protocol_decode(str)
+--       return websocket.decode(conn)                                 return websocket.decode(str)
+--   end                                                           end
+--   function protocol_encode(str, conn, type)                     function protocol_encode(str, type)
+--       return websocket.encode(str, type)                            return websocket.encode(str, type)
+--   end                                                           end
 --
 -- The byte work is done in C, one call a stage; on_handshake is called from here, so that it may wait.
 -- Pings and closes are answered, fragments joined; a message is {type = "text" or "binary", data = …,
 -- finish = true}.
 local core = require("mixengine.websocket")
 
+local getinfo, traceback, type, xpcall = debug.getinfo, debug.traceback, type, xpcall
+local option = mix.server.option
+
 local websocket = {}
 
--- A plain prefix of the request's path, else a Lua pattern that matches at its beginning.
-local function path_matches(uri, path)
-    if path == nil or uri:sub(1, #path) == path then
-        return true
-    end
-    local ok, first = pcall(string.find, uri, path)
-    return ok and first == 1
+local function has_one_parameter(f)
+    local info = type(f) == "function" and getinfo(f, "u")
+    return info and info.nparams == 1 and not info.isvararg
 end
 
+-- Without conn: generation 2.
+local function greet(on_handshake, conn, headers, client_id, server)
+    if conn then
+        return xpcall(on_handshake, traceback, headers, conn)
+    elseif has_one_parameter(on_handshake) then
+        return xpcall(on_handshake, traceback, headers)
+    end
+    return xpcall(on_handshake, traceback, client_id, headers, server)
+end
+
+local function shake_hands(buf, uri, conn, path, on_handshake)
+    if path and not core.path_matches(uri, path) then
+        core.refuse(conn)
+        return false
+    end
+    local headers, client_id, server = core.accept(buf, conn)
+    if on_handshake then
+        local ok, err = greet(on_handshake, conn, headers, client_id, server)
+        if not ok then
+            core.report(conn, err)
+        end
+    end
+    return true
+end
+
+-- input(buf, conn[, path[, on_handshake]]), or in generation 2 input(buf[, path][, on_handshake]).
 function websocket.input(buf, conn, path, on_handshake)
     local n, uri = core.input(buf, conn)
     if not uri then
         return n
     end
-    if not path_matches(uri, path) then
-        core.refuse(conn)
-        return -1
+    if type(conn) == "function" then
+        conn, path, on_handshake = nil, option("path"), conn
+    elseif type(conn) ~= "userdata" then
+        conn, path, on_handshake = nil, conn or option("path"), path
     end
-    local headers = core.accept(buf, conn)
-    if on_handshake then
-        local ok, err = xpcall(on_handshake, debug.traceback, headers, conn)
-        if not ok then
-            core.report(conn, err)
-        end
-    end
-    return n
+    return shake_hands(buf, uri, conn, path, on_handshake) and n or -1
 end
 
 websocket.decode = core.decode
 websocket.encode = core.encode
 
+-- send_text(conn, data), or in generation 2 send_text(data).
 function websocket.send_text(conn, data)
+    if type(conn) ~= "userdata" then
+        conn, data = nil, conn
+    end
     return core.send(conn, data, "text")
 end
 
 function websocket.send_binary(conn, data)
+    if type(conn) ~= "userdata" then
+        conn, data = nil, conn
+    end
     return core.send(conn, data, "binary")
 end
 

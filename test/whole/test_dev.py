@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import harness
+import kinds
 
 DEV = harness.ROOT / "scripts" / "dev.sh"
 TRANSCRIPT = harness.ROOT / "examples" / "chat" / "transcript.py"
@@ -94,7 +95,7 @@ def test_wrong_word():
 
 
 def test_a_transcript_that_differs_fails(make_engine):
-    engine = make_engine(harness.FIXTURES / "echo.lua")
+    engine = kinds.make(make_engine, "generation 1", harness.FIXTURES / "echo_app.lua")
     done = subprocess.run([sys.executable, str(TRANSCRIPT), f"ws://127.0.0.1:{engine.port}/chat"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode != 0

@@ -1,4 +1,5 @@
-"""WebSocket as an independent client judges it: the shipped codec under a script that echoes."""
+"""WebSocket as an independent client judges it: the built-in protocol, and the shipped codec in both
+generations, under a script that echoes."""
 
 import os
 import struct
@@ -6,24 +7,30 @@ import time
 
 import pytest
 
+import kinds
 import wsclient
 from consumer import Consumer
 from harness import FIXTURES, SLOW, seconds, wait_until
 from wsclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Closed, close_frame, connect, frame
 
-ENTRY = FIXTURES / "echo.lua"
+APP = FIXTURES / "echo_app.lua"
 CLEAN, PROMPT = 1 * 4, 0.5 * 4  # generous, so that a busy machine fails nothing
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def engine(make_shared):
-    return make_shared(ENTRY, server={"maxMessageSize": 16 * MIB, "maxBacklog": 64 * MIB})
+@pytest.fixture(scope="module", params=kinds.KINDS)
+def server(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def small(make_shared):
-    return make_shared(ENTRY, server={"maxMessageSize": 65536, "handshakeTimeout": 1})
+def engine(make_shared, server):
+    return kinds.make(make_shared, server, APP, server={"maxMessageSize": 16 * MIB, "maxBacklog": 64 * MIB})
+
+
+@pytest.fixture(scope="module")
+def small(make_shared, server):
+    return kinds.make(make_shared, server, APP, server={"maxMessageSize": 65536, "handshakeTimeout": 1})
 
 
 @pytest.fixture
@@ -499,32 +506,37 @@ def test_a_handshake_that_never_comes(small):
         assert time.monotonic() - begin < seconds(5)
 
 
-def test_handlers_of_a_refused_handshake(make_engine):
-    engine = make_engine(ENTRY, options={"trace": "yes"})
+# The built-in protocol runs no script before the handshake is done.
+OPENED = {"generation 1": ["on_connect"], "socket": ["on_connect"], "websocket": []}
+REFUSED_RUNS = {"generation 1": ["on_connect", "on_close"], "socket": ["on_connect", "on_close"], "websocket": []}
+
+
+def test_handlers_of_a_refused_handshake(make_engine, server):
+    engine = kinds.make(make_engine, server, APP, options={"trace": "yes"})
     with Consumer(engine.api_port, topics=["trace"]) as consumer:
         with Client(engine.port) as client:
             client.raw(REFUSED["wrong path"][0] + frame(TEXT, "x"))
             assert client.http().status == 404
-        names = [e.data["name"] for e in consumer.wait_events(2)]
-        assert names == ["on_connect", "on_close"]
+        engine.wait_metric("mixengine_connections", 0, 5)
         with connect(engine.port) as client:
             alive(client)
             client.close()
-        names = [e.data["name"] for e in consumer.wait_events(6)][2:]
-        assert names == ["on_connect", "on_handshake", "on_message", "on_close"]
+        expected = REFUSED_RUNS[server] + OPENED[server] + ["on_handshake", "on_message", "on_close"]
+        assert [e.data["name"] for e in consumer.wait_events(len(expected))] == expected
 
 
-def test_handlers_run_once_for_each_failure(make_engine):
-    engine = make_engine(ENTRY, options={"trace": "yes"})
+def test_handlers_run_once_for_each_failure(make_engine, server):
+    engine = kinds.make(make_engine, server, APP, options={"trace": "yes"})
     with Consumer(engine.api_port, topics=["trace"]) as consumer:
         for data in (frame(TEXT, b"\xff"), frame(3), close_frame(1000), close_frame(5), frame(TEXT, "x", mask=None)):
             with connect(engine.port) as client:
                 client.raw(data)
                 client.end()
-        wait_until(lambda: len(consumer.events) >= 15, 5, "all handlers")
+        expected = sorted((OPENED[server] + ["on_handshake", "on_close"]) * 5)
+        wait_until(lambda: len(consumer.events) >= len(expected), 5, "all handlers")
         engine.wait_metric("mixengine_connections", 0, 5)
         names = [e.data["name"] for e in consumer.events]
-        assert sorted(names) == sorted(["on_connect", "on_handshake", "on_close"] * 5)
+        assert sorted(names) == expected
 
 
 def test_an_abrupt_end(engine):
