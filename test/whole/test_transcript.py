@@ -12,9 +12,13 @@ from wsclient import connect
 
 ROUNDS = int(os.environ.get("ROUNDS") or times(1000))
 PARALLEL = 4 if SLOW else 8
+LUA_CODEC = {"protocols/websocket.lua": (FIXTURES / "lua_websocket/protocols/websocket.lua").read_text()}
+# How the engine comes to speak WebSocket: its shipped codec, one in Lua alone, the built-in protocol.
 CODECS = {
-    "shipped": {},
-    "lua": {"protocols/websocket.lua": (FIXTURES / "lua_websocket/protocols/websocket.lua").read_text()},
+    "shipped": (CHAT_ENTRY, {}),
+    "lua": (CHAT_ENTRY, {"files": LUA_CODEC}),
+    "built-in": (FIXTURES / "chat_websocket.lua",
+                 {"server": {"protocol": "websocket"}, "options": {"path": "/chat"}}),
 }
 
 
@@ -58,7 +62,8 @@ def kind(request):
 @pytest.mark.timeout(seconds(600))
 @pytest.mark.parametrize("kind,spelling,consumers,codec", ROOMS)
 def test_rounds(make_engine, run_chat, spelling, consumers, codec):
-    engine = make_engine(CHAT_ENTRY, workers=2, files=CODECS[codec])
+    entry, options = CODECS[codec]
+    engine = make_engine(entry, workers=2, **options)
     chat = run_chat(engine, spelling, consumers)
 
     def series(lane):
@@ -71,8 +76,10 @@ def test_rounds(make_engine, run_chat, spelling, consumers, codec):
     wait_until(lambda: chat.online() == 0, 10, "both users are offline")
 
 
-def test_all_operations(make_engine, run_chat):
-    engine = make_engine(CHAT_ENTRY)
+@pytest.mark.parametrize("codec", ["shipped", "built-in"])
+def test_all_operations(make_engine, run_chat, codec):
+    entry, options = CODECS[codec]
+    engine = make_engine(entry, **options)
     chat = run_chat(engine)
     with connect(engine.port) as client:
         for op in ("subscribe", "unsubscribe", "sendtoroom", "sendtouser", "sendbroadcast"):

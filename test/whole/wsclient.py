@@ -168,6 +168,14 @@ class Client:
         self.buffer[:] = rest
         return text
 
+    def rest(self):
+        """Every byte until the peer closes."""
+        try:
+            while True:
+                self.more()
+        except Closed:
+            return bytes(self.buffer)
+
     # the handshake
 
     def http(self):
