@@ -64,14 +64,6 @@ void lua_conn_push_id(lua_State *L, const struct session *s)
     push_id(L, s->id);
 }
 
-void lua_conn_push_first(struct session *s, lua_State *L)
-{
-    if (s->stage != STAGE_CONNECT && s->stage != STAGE_CLOSE)
-        return;
-    push_id(L, s->id);
-    lua_insert(L, 2);
-}
-
 static int conn_client_id(lua_State *L)
 {
     return push_id(L, check_handle(L, 1)->id);

@@ -9,10 +9,6 @@ void lua_conn_push(lua_State *L, struct session *s);
 /* Pushes its client id, as text. */
 void lua_conn_push_id(lua_State *L, const struct session *s);
 
-/* Generation 2: puts the client id before the other arguments where a connection begins and ends
- * (session_protocol.h). */
-void lua_conn_push_first(struct session *s, lua_State *L);
-
 /* The session whose handler runs, NULL when there is none. Sets vm->probe_touched. */
 struct session *lua_conn_current(lua_State *L);
 

@@ -1,6 +1,5 @@
 /* The built-in `protocol: websocket`: the script sees whole messages only. No coroutine is taken
  * before there is something for a handler. */
-#include "script/lua_conn.h"
 #include "script/lua_request.h"
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
@@ -74,7 +73,7 @@ const struct session_protocol session_builtin_websocket = {
             [STAGE_MESSAGE] = {"on_message"},
             [STAGE_CLOSE] = {"on_close"},
         },
-    .push_connection = lua_conn_push_first,
+    .push_connection = session_protocol_push_id,
     .read = read_input,
     .encode = encode,
     .send = session_ws_send,

@@ -1,4 +1,13 @@
 #include "script/session_protocol.h"
+#include "script/lua_conn.h"
+
+void session_protocol_push_id(struct session *s, lua_State *L)
+{
+    if (s->stage != STAGE_CONNECT && s->stage != STAGE_CLOSE)
+        return;
+    lua_conn_push_id(L, s);
+    lua_insert(L, 2);
+}
 
 const struct session_protocol *session_protocol_of(enum config_protocol protocol)
 {

@@ -18,9 +18,9 @@ struct session_protocol {
      * above it. */
     void (*push_connection)(struct session *s, lua_State *L);
 
-    /* The same for the third argument and on of protocol_encode; how many. `s` is NULL when it
-     * encodes for all. */
-    int (*push_encoder_connection)(struct vm *vm, struct session *s, lua_State *L);
+    /* The same for protocol_encode, between the data and its type. `s` is NULL when it encodes for
+     * all. NULL: nothing tells it. */
+    void (*push_encoder_connection)(struct vm *vm, struct session *s, lua_State *L);
 
     /* STAGE_INPUT without a script: takes input (session_take), and sets the stage that follows,
      * with its values on session_stack; or s->starved. NULL: handlers[STAGE_INPUT] does. */
@@ -37,6 +37,10 @@ struct session_protocol {
     /* What a WebSocket client is told by a close without a code; 0: no frame. */
     uint16_t close_code;
 };
+
+/* push_connection of generation 2: the client id comes first where a connection begins and ends;
+ * elsewhere the script asks mix for its connection. */
+void session_protocol_push_id(struct session *s, lua_State *L);
 
 const struct session_protocol *session_protocol_of(enum config_protocol protocol);
 

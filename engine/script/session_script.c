@@ -18,14 +18,16 @@ static bool call_encode(struct vm *vm, struct session *s, const char *data, size
     struct script_env *env = vm->env;
     struct session *outer = env->current;
     lua_State *L = vm->L;
+    int handler = lua_gettop(L);
     lua_pushlstring(L, data, len);
-    int more = vm->protocol->push_encoder_connection(vm, s, L);
+    if (vm->protocol->push_encoder_connection)
+        vm->protocol->push_encoder_connection(vm, s, L);
     lua_pushstring(L, binary ? "binary" : "text");
     bool outer_touched = vm->probe_touched;
     env->current = s;
     env->encoding++;
     vm->probe_touched = false;
-    int status = vm_call(vm, L, 2 + more, 1, "protocol_encode", s ? s->id : 0);
+    int status = vm_call(vm, L, lua_gettop(L) - handler, 1, "protocol_encode", s ? s->id : 0);
     *touched = vm->probe_touched;
     vm->probe_touched = outer_touched;
     env->encoding--;
@@ -84,13 +86,12 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
 
 /* -- generation 1: conn comes last -- */
 
-static int push_conn_or_probe(struct vm *vm, struct session *s, lua_State *L)
+static void push_conn_or_probe(struct vm *vm, struct session *s, lua_State *L)
 {
     if (s)
         lua_conn_push(L, s);
     else
         lua_conn_push_probe(vm, L);
-    return 1;
 }
 
 static void push_conn(struct session *s, lua_State *L)
@@ -108,18 +109,9 @@ const struct session_protocol session_generation_1 = {
 
 /* -- generation 2: what is not said by an id, the script asks of mix.socket.tcp() -- */
 
-static int push_nothing(struct vm *vm, struct session *s, lua_State *L)
-{
-    (void)vm;
-    (void)s;
-    (void)L;
-    return 0;
-}
-
 const struct session_protocol session_socket = {
     .first = STAGE_CONNECT,
     .handlers = SCRIPT_HANDLERS,
-    .push_connection = lua_conn_push_first,
-    .push_encoder_connection = push_nothing,
+    .push_connection = session_protocol_push_id,
     .encode = encode,
 };

@@ -105,7 +105,7 @@ def test_socket_split_protocol_input(make_engine):
         wait_until(lambda: len(said.events) >= 2, 5)
         client.raw(b"e9")
         assert client.rest() == b"3abc2de"
-        assert [e.data["args"] for e in said.events] == [
+        assert [e.data["args"] for e in said.wait("protocol_input", 4)] == [
             [1, 6, "3abc2d"], [1, 2, "2d"], [1, 4, "2de9"], [1, 1, "9"]]
 
 
