@@ -7,6 +7,7 @@
  * between has been handed over as well. Until then they get entries and may send commands. */
 #include "api/api.h"
 #include "api/api_private.h"
+#include "api/caller.h"
 #include "api/consumer.h"
 #include "api/http.h"
 #include "api/socket.h"
@@ -286,7 +287,7 @@ static void on_msg(struct msg *msg, void *data)
         queue_accept(api->queue, container_of(msg, struct entry, msg));
         break;
     case MSG_OUTCOME:
-        consumers_on_outcome(api, container_of(msg, struct command, msg));
+        callers_on_outcome(api, container_of(msg, struct command, msg));
         break;
     case MSG_RESIZED: {
         struct msg_resized *resized = container_of(msg, struct msg_resized, msg);
@@ -325,7 +326,7 @@ struct api *api_new(const struct api_options *options)
                                       (uint64_t)options->config->queue.full_timeout * 1000,
                                   .affinity_any = options->config->queue.affinity_any};
     api->queue = queue_new(&api->loop, options->gates, &queue);
-    api->ids = slots_new(0);
+    api->callers = slots_new(0);
     open_lws(api);
     return api;
 }
@@ -349,7 +350,7 @@ static void tear_down(struct api *api)
     uv_run(&api->loop, UV_RUN_DEFAULT);
     if (api->lws)
         lws_context_destroy(api->lws);
-    slots_free(api->ids);
+    slots_free(api->callers);
     CHECK(uv_loop_close(&api->loop) == 0);
     api->torn_down = true;
 }

@@ -41,6 +41,6 @@ struct api {
     uint64_t drain_due_ms;
     struct timeout drain_tick;
     struct list connections; /* WebSocket: struct consumer */
-    struct slots *ids;       /* of the same, for outcomes */
+    struct slots *callers;   /* struct caller, for outcomes */
     uint64_t in_flight;      /* commands posted and not come back */
 };

@@ -1,6 +1,5 @@
 #include "api/consumer.h"
-#include "api/pending.h"
-#include "api/request.h"
+#include "api/caller.h"
 #include "api/socket.h"
 #include "api/window.h"
 #include "base/check.h"
@@ -21,11 +20,10 @@ struct consumer {
     struct api *api;
     struct lws *wsi;
     struct list link;
-    uint64_t id; /* in api->ids */
+    struct caller caller; /* owed its replies */
     enum envelope_spelling spelling;
-    struct buf frame;    /* a message whose end has not come */
-    struct buf out;      /* one frame on its way, after LWS_PRE bytes */
-    struct pending owed; /* replies */
+    struct buf frame; /* a message whose end has not come */
+    struct buf out;   /* one frame on its way, after LWS_PRE bytes */
     struct queue_consumer *queue;
     struct subscription *subscriptions;
     size_t subscription_count;
@@ -34,7 +32,7 @@ struct consumer {
     bool paused; /* not read */
     bool silent; /* nothing may be sent any more */
     struct window window;
-    struct timeout answers, stall;
+    struct timeout stall;
     uint64_t taken, taken_ms; /* what the peer had taken when that last changed, for `stall` */
 };
 
@@ -111,7 +109,7 @@ static void fall_silent(struct consumer *c)
 {
     c->silent = true;
     wheel_clear(&c->api->wheel, &c->stall);
-    wheel_clear(&c->api->wheel, &c->answers);
+    caller_hush(&c->caller);
     drop_subscriptions(c);
     if (c->queue)
         queue_consumer_free(c->queue);
@@ -155,7 +153,7 @@ static void on_stall(struct timeout *timeout)
 
 static void pause_or_resume(struct consumer *c)
 {
-    const struct pending *owed = &c->owed;
+    const struct pending *owed = &c->caller.owed;
     bool full = owed->count >= CONSUMER_PENDING_MAX || owed->size >= CONSUMER_PENDING_BYTES;
     bool half = owed->count <= CONSUMER_PENDING_MAX / 2 && owed->size <= CONSUMER_PENDING_BYTES / 2;
     if (c->paused ? !half : !full)
@@ -164,112 +162,12 @@ static void pause_or_resume(struct consumer *c)
     lws_rx_flow_control(c->wsi, c->paused ? 0 : 1);
 }
 
-static void on_answers_due(struct timeout *timeout);
-
-static void watch_answers(struct consumer *c, uint64_t ms)
+static void on_known(struct caller *caller)
 {
-    if (!timeout_is_set(&c->answers))
-        wheel_set(&c->api->wheel, &c->answers, ms, on_answers_due);
-}
-
-static void give_up(struct reply *reply)
-{
-    if (reply->kind == PENDING_PUBLISHED)
-        reply->failed += reply->outstanding;
-    else
-        reply_fail(reply, reply->code, "the worker does not answer");
-    reply->outstanding = 0;
-}
-
-/* Replies are due in the order in which they were added. */
-static void on_answers_due(struct timeout *timeout)
-{
-    struct consumer *c = container_of(timeout, struct consumer, answers);
-    uint64_t now = uv_now(&c->api->loop);
-    struct reply *reply;
-    for (uint64_t n = c->owed.first; (reply = pending_find(&c->owed, n)); n++) {
-        if (reply->outstanding == 0)
-            continue;
-        if (reply->due_ms > now) {
-            watch_answers(c, reply->due_ms - now);
-            break;
-        }
-        give_up(reply);
-    }
-    want_write(c);
-}
-
-static void settle(struct reply *reply, const struct command *command)
-{
-    reply->outstanding--;
-    reply->delivered += command->delivered;
-    reply->failed += command->failed;
-    if (reply->kind == PENDING_PUBLISHED || command->status == COMMAND_DONE)
-        return;
-    bool unknown = command->status == COMMAND_NO_CLIENT || !command->why;
-    reply_fail(reply, reply->code, unknown ? "no such client" : command->why);
-}
-
-void consumers_on_outcome(struct api *api, struct command *command)
-{
-    api->in_flight--;
-    struct consumer *c = slots_get(api->ids, command->tag);
-    struct reply *reply = c ? pending_find(&c->owed, command->since) : NULL;
-    if (reply && reply->outstanding > 0) {
-        settle(reply, command);
-        if (reply->outstanding == 0 && reply == pending_front(&c->owed))
-            want_write(c);
-    }
-    command_free(command);
+    want_write(container_of(caller, struct consumer, caller));
 }
 
 /* ---- requests ---- */
-
-static struct reply *owe(struct consumer *c, struct request *request, size_t size, uint64_t *number)
-{
-    struct reply *reply = pending_add(&c->owed, size, number);
-    reply->spelling = request->spelling;
-    reply->id = request->id;
-    request->id = NULL;
-    return reply;
-}
-
-/* How many outcomes will come; -1 when no worker can own the client. */
-static int post(struct consumer *c, struct command *command)
-{
-    struct mesh *mesh = c->api->mesh;
-    if (command->kind == COMMAND_PUBLISH) {
-        int posted = mesh_publish(mesh, -1, command);
-        command_free(command);
-        return posted;
-    }
-    if (command->client != 0 && mesh_submit(mesh, command) == 0)
-        return 1;
-    command_free(command);
-    return -1;
-}
-
-static void do_command(struct consumer *c, struct request *request, size_t size)
-{
-    struct command *command = request->command;
-    request->command = NULL;
-    enum command_kind kind = command->kind;
-    struct reply *reply = owe(c, request, size, &command->since);
-    command->tag = c->id;
-    command->reply_to = &c->api->box;
-    reply->kind = kind == COMMAND_PUBLISH ? PENDING_PUBLISHED : PENDING_SUCCESS;
-    reply->code = kind == COMMAND_SEND ? ENVELOPE_NOT_DELIVERED : ENVELOPE_CALL_FAILED;
-    reply->due_ms = uv_now(&c->api->loop) + c->api->answer_ms;
-    int posted = post(c, command);
-    if (posted < 0) {
-        reply_fail(reply, reply->code, "no such client");
-        return;
-    }
-    reply->outstanding = (uint32_t)posted;
-    c->api->in_flight += reply->outstanding;
-    if (posted > 0)
-        watch_answers(c, c->api->answer_ms);
-}
 
 /* Fails the reply when one of the topics cannot be consumed: then none is. */
 static bool check_topics(struct consumer *c, const struct blob *topics, struct reply *reply)
@@ -330,19 +228,12 @@ static void do_unconsume(struct consumer *c, struct reply *reply)
 static void do_request(struct consumer *c, struct request *request, size_t size)
 {
     uint64_t number;
-    if (request->kind == REQUEST_COMMAND) {
-        do_command(c, request, size);
-        return;
-    }
-    struct reply *reply = owe(c, request, size, &number);
-    if (request->kind == REQUEST_BAD)
-        reply_fail(reply, request->code, request->why);
-    else if (request->kind == REQUEST_CONSUME)
-        do_consume(c, request, reply);
+    if (request->kind == REQUEST_CONSUME)
+        do_consume(c, request, caller_owe(&c->caller, request, size, &number));
     else if (request->kind == REQUEST_UNCONSUME)
-        do_unconsume(c, reply);
+        do_unconsume(c, caller_owe(&c->caller, request, size, &number));
     else
-        reply->kind = request->kind == REQUEST_PING ? PENDING_PONG : PENDING_SERVER_PONG;
+        caller_take(&c->caller, request, size);
 }
 
 static void on_message(struct consumer *c, const char *text, size_t len)
@@ -401,12 +292,12 @@ static int end_frame(struct consumer *c)
 /* 0: there is none that could go out now. */
 static int write_reply(struct consumer *c)
 {
-    struct reply *reply = pending_front(&c->owed);
+    struct reply *reply = pending_front(&c->caller.owed);
     if (!reply || reply->outstanding > 0)
         return 0;
     begin_frame(c);
     reply_write(reply, &c->out);
-    pending_drop_front(&c->owed);
+    pending_drop_front(&c->caller.owed);
     return end_frame(c);
 }
 
@@ -477,7 +368,7 @@ static int write_batch(struct consumer *c)
 
 static bool has_more(const struct consumer *c)
 {
-    const struct reply *reply = pending_front(&c->owed);
+    const struct reply *reply = pending_front(&c->caller.owed);
     return (c->ready && !window_is_full(&c->window)) || (reply && reply->outstanding == 0);
 }
 
@@ -516,8 +407,7 @@ void consumer_on_pong(struct consumer *c, const void *data, size_t len)
 int consumer_open(struct api *api, struct lws *wsi, struct consumer **out)
 {
     struct consumer *c = xcalloc(1, sizeof *c);
-    c->id = slots_put(api->ids, c);
-    if (c->id == 0) {
+    if (caller_init(&c->caller, api, on_known) != 0) {
         free(c);
         return -1;
     }
@@ -548,9 +438,8 @@ void consumer_free(struct consumer *c)
     if (!c)
         return;
     fall_silent(c);
-    slots_remove(c->api->ids, c->id);
+    caller_fini(&c->caller);
     list_remove(&c->link);
-    pending_fini(&c->owed);
     buf_free(&c->frame);
     buf_free(&c->out);
     free(c);
@@ -576,10 +465,17 @@ bool consumers_idle(const struct api *api)
     list_for_each(node, &api->connections)
     {
         const struct consumer *c = list_entry(node, struct consumer, link);
-        if (!c->silent && (c->ready || c->owed.count > 0 || lws_partial_buffered(c->wsi)))
+        if (!c->silent && (c->ready || c->caller.owed.count > 0 || lws_partial_buffered(c->wsi)))
             return false;
     }
     return true;
+}
+
+uint32_t consumers_count(const struct api *api)
+{
+    uint32_t count = 0;
+    list_for_each(node, &api->connections) count++;
+    return count;
 }
 
 uint32_t consumers_consuming(const struct api *api)

@@ -2,9 +2,7 @@
  *
  * Replies go out once each and in the order of the requests, each when its outcome is known and
  * those before it have gone; events keep the order of the queue; the two do not wait for each
- * other. A command whose worker has not answered within API_ANSWER_MS is answered with its error
- * (301, 401); a publish then counts every worker that has not answered as one that failed. Outcomes
- * that come later are dropped.
+ * other (caller.h: when an outcome is known).
  *
  * With CONSUMER_PENDING_MAX replies owed, or CONSUMER_PENDING_BYTES of requests unanswered, a
  * connection is not read until half of them have gone. Events are sent as far ahead as window.h
@@ -38,12 +36,10 @@ void consumer_on_pong(struct consumer *consumer, const void *data, size_t len);
 void consumer_on_closing(struct consumer *consumer);
 void consumer_free(struct consumer *consumer); /* NULL is allowed */
 
-/* An outcome of some connection's command, which may be gone. Takes ownership. */
-void consumers_on_outcome(struct api *api, struct command *command);
-
 /* Asks all to close, with code 1001. */
 void consumers_close(struct api *api);
 
 /* Everything known was written, and nothing is unknown. */
 bool consumers_idle(const struct api *api);
+uint32_t consumers_count(const struct api *api); /* all */
 uint32_t consumers_consuming(const struct api *api);

@@ -39,7 +39,7 @@ void metrics_write(struct api *api, struct lws *asker, struct buf *out)
     (void)asker;
     if (api->options.metrics)
         api->options.metrics(out, api->options.metrics_data);
-    uint32_t connections = slots_count(api->ids);
+    uint32_t connections = consumers_count(api);
     gauge(out, "mixengine_api_sockets", "Open sockets of the API.", api->sockets);
     gauge(out, "mixengine_api_connections", "WebSocket connections of the API.", connections);
     gauge(out, "mixengine_api_consumers", "Connections that consume.", consumers_consuming(api));
