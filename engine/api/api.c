@@ -10,6 +10,8 @@
 #include "api/caller.h"
 #include "api/consumer.h"
 #include "api/http.h"
+#include "api/intake.h"
+#include "api/post.h"
 #include "api/socket.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -36,7 +38,7 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
                   size_t len)
 {
     struct api *api = lws_context_user(lws_get_context(wsi));
-    struct consumer **consumer = user;
+    struct exchange *exchange = user;
     switch ((int)reason) {
     case LWS_CALLBACK_WSI_CREATE:
         api->sockets++;
@@ -45,28 +47,44 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         api->sockets--;
         break;
     case LWS_CALLBACK_HTTP:
-        return http_on_request(api, wsi, in);
+        return http_on_request(api, wsi, exchange);
+    case LWS_CALLBACK_HTTP_BODY:
+        return http_on_body(api, wsi, exchange, in, len);
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+        return http_on_body_end(api, wsi, exchange);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return http_on_writable(wsi, exchange);
+    case LWS_CALLBACK_HTTP_BIND_PROTOCOL:
+        intake_release(api, wsi);
+        break;
+    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+    case LWS_CALLBACK_CLOSED_HTTP:
+        http_on_end(exchange);
+        break;
+    case LWS_CALLBACK_RAW_ADOPT: /* what CONNECT leads to */
+    case LWS_CALLBACK_RAW_RX:
+        return -1;
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         return http_on_upgrade(api, wsi, in);
     case LWS_CALLBACK_ADD_HEADERS:
         http_on_upgraded(api, wsi, in);
         break;
     case LWS_CALLBACK_ESTABLISHED:
-        return consumer_open(api, wsi, consumer);
+        return consumer_open(api, wsi, &exchange->consumer);
     case LWS_CALLBACK_RECEIVE:
-        return consumer_on_receive(*consumer, in, len);
+        return consumer_on_receive(exchange->consumer, in, len);
     case LWS_CALLBACK_SERVER_WRITEABLE:
-        return consumer_on_writable(*consumer);
+        return consumer_on_writable(exchange->consumer);
     case LWS_CALLBACK_RECEIVE_PONG:
-        consumer_on_pong(*consumer, in, len);
+        consumer_on_pong(exchange->consumer, in, len);
         break;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
     case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
-        consumer_on_closing(*consumer);
+        consumer_on_closing(exchange->consumer);
         break;
     case LWS_CALLBACK_CLOSED:
-        consumer_free(*consumer);
-        *consumer = NULL;
+        consumer_free(exchange->consumer);
+        exchange->consumer = NULL;
         break;
     }
     return 0;
@@ -113,7 +131,7 @@ static void open_lws(struct api *api)
     api->protocols[0] = (struct lws_protocols){
         .name = api->protocol_name,
         .callback = on_lws,
-        .per_session_data_size = sizeof(struct consumer *),
+        .per_session_data_size = sizeof(struct exchange),
         .rx_buffer_size = READ_CHUNK,
         .tx_packet_size = WRITE_CHUNK,
     };
@@ -140,6 +158,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         return;
     }
     socket_tune(fd);
+    intake_open(api, fd);
     lws_adopt_desc_t adopt = {.vh = api->vhost,
                               .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
                               .fd.sockfd = fd,
@@ -208,7 +227,7 @@ static bool time_is_over(const struct api *api)
 /* Nobody can come any more, so what no consumer takes now is not waited for. */
 static bool all_is_done(const struct api *api)
 {
-    return time_is_over(api) || consumers_idle(api);
+    return time_is_over(api) || (consumers_idle(api) && posts_idle(api));
 }
 
 static void begin_closing(struct api *api)
@@ -318,6 +337,7 @@ struct api *api_new(const struct api_options *options)
     api->options = *options;
     api->answer_ms = API_ANSWER_MS;
     list_init(&api->connections);
+    list_init(&api->posts);
     list_init(&api->drain_tick.link);
     CHECK(uv_loop_init(&api->loop) == 0);
     wheel_init(&api->wheel, &api->loop);
@@ -377,5 +397,6 @@ void api_free(struct api *api)
 {
     if (!api->torn_down)
         tear_down(api);
+    intake_free_all(api);
     free(api);
 }

@@ -20,6 +20,10 @@ enum api_state {
     API_CLOSING,  /* close frames are on their way; until drain_due_ms */
 };
 
+struct post;
+struct consumer;
+struct intake;
+
 struct api {
     struct api_options options;
     struct mesh *mesh;
@@ -41,6 +45,18 @@ struct api {
     uint64_t drain_due_ms;
     struct timeout drain_tick;
     struct list connections; /* WebSocket: struct consumer */
+    struct list posts;       /* HTTP requests that wait: struct post */
+    size_t body_bytes;       /* of those */
     struct slots *callers;   /* struct caller, for outcomes */
     uint64_t in_flight;      /* commands posted and not come back */
+    struct intake *intakes;  /* by descriptor (intake.h) */
+    size_t intake_count;
+};
+
+/* What libwebsockets keeps for us with a connection: a WebSocket's, or that of one HTTP request,
+ * which is zeroed when the request has been answered. */
+struct exchange {
+    struct consumer *consumer;
+    struct post *post; /* its answer takes more than its head */
+    int refusal;       /* the status for who has not the role; 0: it is granted */
 };

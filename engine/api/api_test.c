@@ -145,7 +145,7 @@ static void wait_until_seen(struct fake_mesh *m, uint32_t count)
     assert_int_equal(status, 0);
 }
 
-static void release_all(struct fake_mesh *m)
+static void end_held(struct fake_mesh *m, void (*end)(struct command *command))
 {
     pthread_mutex_lock(&m->lock);
     struct msg *msg = m->held;
@@ -154,9 +154,14 @@ static void release_all(struct fake_mesh *m)
     pthread_mutex_unlock(&m->lock);
     while (msg) {
         struct msg *next = msg->next;
-        answer(container_of(msg, struct command, msg));
+        end(container_of(msg, struct command, msg));
         msg = next;
     }
+}
+
+static void release_all(struct fake_mesh *m)
+{
+    end_held(m, answer);
 }
 
 /* ---- the API ---- */
@@ -491,15 +496,9 @@ static void other_requests_are_refused(void **state)
     assert_contains(text, "{\"E\":{\"c\":404,\"m\":\"no such path\"}}");
     text = ask(fd, "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
     assert_contains(text, "HTTP/1.1 405 ");
-    assert_contains(text, "\r\nAllow: GET\r\n");
-    assert_true(at_end(fd));
-    close(fd);
-    fd = dial(w->center);
+    assert_contains(text, "\r\nAllow: GET, HEAD\r\n");
     assert_contains(ask(fd, "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"),
                     "HTTP/1.1 404 ");
-    assert_true(at_end(fd));
-    close(fd);
-    fd = dial(w->center);
     assert_contains(ask(fd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 200 ");
     assert_contains(ask(fd, "POST /version HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 411 ");
     assert_true(at_end(fd));
@@ -510,6 +509,111 @@ static void other_requests_are_refused(void **state)
     assert_contains(ask(fd, "GET /v1/nodes HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\n"),
                     "HTTP/1.1 400 ");
     close(fd);
+}
+
+/* ---- commands over HTTP ---- */
+
+static const char *post(int fd, const char *path, const char *body)
+{
+    char request[1024];
+    int len = snprintf(request, sizeof request,
+                       "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", path,
+                       strlen(body), body);
+    assert_true(len < (int)sizeof request);
+    return ask(fd, request);
+}
+
+static void commands_are_taken_over_http(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    int fd = dial(w->engine);
+    assert_contains(post(fd, "/v1/mesh/publish", "{\"c\":\"room\",\"d\":\"hi\"}"),
+                    "\r\n\r\n{\"E\":null,\"r\":{\"s\":2,\"f\":1,\"t\":3}}");
+    assert_string_equal(w->mesh.last, "1 0 room|hi");
+    assert_contains(post(fd, "/v1/conn/call",
+                         with_client("{\"c\":\"ID\",\"f\":\"subscribe\",\"a\":[\"a\"]}", FAILS)),
+                    "\r\n\r\n{\"E\":{\"c\":301,\"m\":\"too many subscriptions\"}}");
+    assert_contains(post(fd, "/v1/mesh/send", with_client("{\"c\":\"ID\",\"d\":\"x\"}", GONE)),
+                    "\r\n\r\n{\"E\":{\"c\":401,\"m\":\"no such client\"}}");
+    assert_contains(post(fd, "/v1/mesh/send", with_client("{\"c\":\"ID\",\"d\":\"x\"}", 1)),
+                    "\r\n\r\n{\"E\":null,\"r\":{\"s\":true,\"f\":0,\"t\":1}}");
+    close(fd);
+}
+
+static void silent_workers_are_given_up_over_http(void **state)
+{
+    struct world *w = *state;
+    w->api->answer_ms = 100;
+    start(w);
+    int fd = dial(w->engine);
+    const char *batch = with_client("[{\"m\":\"mesh.publish\",\"p\":{\"c\":\"half\",\"d\":\"x\"}},"
+                                    "{\"m\":\"mesh.send\",\"p\":{\"c\":\"ID\",\"d\":\"x\"}},"
+                                    "{\"m\":\"server.ping\"}]",
+                                    HELD);
+    assert_contains(post(fd, "/v1/batch", batch),
+                    "\r\n\r\n[{\"E\":null,\"r\":{\"s\":2,\"f\":1,\"t\":3}},"
+                    "{\"E\":{\"c\":401,\"m\":\"the worker does not answer\"}},"
+                    "{\"E\":null,\"r\":{\"s\":\"server.pong\",\"m\":\"server.pong\"}}]");
+    release_all(&w->mesh);
+    assert_contains(post(fd, "/v1/batch", "[]"), "\r\n\r\n[]");
+    close(fd);
+}
+
+/* What has been read of it cannot be told, so that each connection gets one answer. */
+static void one_request_is_taken_from_what_is_not_tcp(void **state)
+{
+    struct world *w = *state;
+    char error[256];
+    int fds[2], gets[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, gets), 0);
+    assert_int_equal(api_listen(w->api, error, sizeof error), 0);
+    w->api->engine.on_accept(&w->api->engine, fds[1], NULL);
+    w->api->engine.on_accept(&w->api->engine, gets[1], NULL);
+    api_run(w->api, &w->mesh.mesh);
+    w->running = true;
+    const char *text = ask(fds[0], "POST /v1/mesh/publish HTTP/1.1\r\nHost: x\r\n"
+                                   "Content-Length: 16\r\n\r\n{\"c\":\"a\",\"d\":\"\"}"
+                                   "POST /v1/mesh/publish HTTP/1.1\r\nHost: x\r\n"
+                                   "Content-Length: 16\r\n\r\n{\"c\":\"b\",\"d\":\"\"}");
+    assert_contains(text, "HTTP/1.1 200 ");
+    assert_contains(text, "\r\nConnection: close\r\n");
+    assert_true(at_end(fds[0]));
+    assert_string_equal(w->mesh.last, "1 0 a|");
+    assert_contains(ask(gets[0], "GET /v1/nodes HTTP/1.1\r\nHost: x\r\n\r\n"
+                                 "POST /v1/mesh/publish HTTP/1.1\r\nHost: x\r\n"
+                                 "Content-Length: 16\r\n\r\n{\"c\":\"b\",\"d\":\"\"}"),
+                    "\r\nConnection: close\r\n");
+    assert_true(at_end(gets[0]));
+    assert_string_equal(w->mesh.last, "1 0 a|");
+    close(fds[0]);
+    close(gets[0]);
+}
+
+/* The engine stops while commands of one HTTP connection are out, and another is half-way. */
+static void http_connections_end_with_commands_out(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    int fd = dial(w->engine), half = dial(w->engine);
+    const char *send = "POST /v1/mesh/send HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{";
+    send_all(half, send, strlen(send));
+    char body[128], request[256];
+    snprintf(body, sizeof body, "%s", with_client("{\"c\":\"ID\",\"d\":\"x\"}", HELD));
+    snprintf(request, sizeof request,
+             "POST /v1/mesh/send HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(body), body);
+    send_all(fd, request, strlen(request));
+    wait_until_seen(&w->mesh, 1);
+    post_plain(w, MSG_STOP);
+    assert_true(at_end(fd));
+    assert_true(at_end(half));
+    close(fd);
+    close(half);
+    api_join(w->api);
+    end_held(&w->mesh, command_free);
+    w->running = false;
 }
 
 static void metrics_are_told(void **state)
@@ -1079,6 +1183,10 @@ int main(void)
         TEST(center_answers_on_a_kept_connection),
         TEST(advertised_address_is_told),
         TEST(other_requests_are_refused),
+        TEST(commands_are_taken_over_http),
+        TEST(silent_workers_are_given_up_over_http),
+        TEST(one_request_is_taken_from_what_is_not_tcp),
+        TEST(http_connections_end_with_commands_out),
         TEST(metrics_are_told),
         TEST(users_need_their_role_and_host),
         TEST(upgrade_promises_nothing),

@@ -93,11 +93,17 @@ struct reply *caller_owe(struct caller *caller, struct request *request, size_t 
     return reply;
 }
 
+/* Every worker has its part in the answer. */
+static bool goes_to_all(enum command_kind kind)
+{
+    return kind == COMMAND_PUBLISH || kind == COMMAND_COUNT;
+}
+
 /* How many outcomes will come; -1 when no worker can own the client. */
 static int post(struct caller *caller, struct command *command)
 {
     struct mesh *mesh = caller->api->mesh;
-    if (command->kind == COMMAND_PUBLISH) {
+    if (goes_to_all(command->kind)) {
         int posted = mesh_publish(mesh, -1, command);
         command_free(command);
         return posted;
@@ -117,7 +123,7 @@ static void do_command(struct caller *caller, struct request *request, size_t si
     struct reply *reply = caller_owe(caller, request, size, &command->since);
     command->tag = caller->id;
     command->reply_to = &api->box;
-    reply->kind = kind == COMMAND_PUBLISH ? PENDING_PUBLISHED : PENDING_SUCCESS;
+    reply->kind = goes_to_all(kind) ? PENDING_PUBLISHED : PENDING_SUCCESS;
     reply->code = kind == COMMAND_SEND ? ENVELOPE_NOT_DELIVERED : ENVELOPE_CALL_FAILED;
     reply->due_ms = uv_now(&api->loop) + api->answer_ms;
     int posted = post(caller, command);

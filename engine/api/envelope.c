@@ -4,8 +4,10 @@
 
 static void append_id(struct buf *out, enum envelope_spelling spelling, const char *id)
 {
-    buf_append_str(out, spelling == ENVELOPE_A ? ",\"id\":" : ",\"i\":");
-    buf_append_str(out, id ? id : "null");
+    if (spelling != ENVELOPE_HTTP) {
+        buf_append_str(out, spelling == ENVELOPE_A ? ",\"id\":" : ",\"i\":");
+        buf_append_str(out, id ? id : "null");
+    }
     buf_append_char(out, '}');
 }
 
@@ -53,13 +55,6 @@ void envelope_error(struct buf *out, enum envelope_spelling spelling, const char
     json_string_append(out, message, strlen(message));
     buf_append_char(out, '}');
     append_id(out, spelling, id);
-}
-
-void envelope_http_error(struct buf *out, int code, const char *message)
-{
-    buf_printf(out, "{\"E\":{\"c\":%d,\"m\":", code);
-    json_string_append(out, message, strlen(message));
-    buf_append_str(out, "}}");
 }
 
 void envelope_event(struct buf *head, struct buf *middle, enum envelope_spelling spelling,

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 enum envelope_spelling {
-    ENVELOPE_A, /* method, params, id */
-    ENVELOPE_B, /* m, p, i */
+    ENVELOPE_A,    /* method, params, id */
+    ENVELOPE_B,    /* m, p, i */
+    ENVELOPE_HTTP, /* as B, without an id: bodies of HTTP answers */
 };
 
 enum envelope_error {
@@ -26,9 +27,6 @@ void envelope_published(struct buf *out, enum envelope_spelling spelling, const 
 void envelope_server_pong(struct buf *out, enum envelope_spelling spelling, const char *id);
 void envelope_error(struct buf *out, enum envelope_spelling spelling, const char *id, int code,
                     const char *message);
-
-/* An HTTP answer's error body: spelling B without an id. */
-void envelope_http_error(struct buf *out, int code, const char *message);
 
 /* The parts of an event that are the same for all entries of a topic: `head`, the client's id,
  * `middle`, the entry's JSON, and then ENVELOPE_EVENT_TAIL. */

@@ -4,10 +4,17 @@
 
 #include "api/api_private.h"
 
-/* A request whose head has been read. */
-int http_on_request(struct api *api, struct lws *wsi, const char *path);
+/* A request whose head has been read; a part of its body; its whole body. */
+int http_on_request(struct api *api, struct lws *wsi, struct exchange *exchange);
+int http_on_body(struct api *api, struct lws *wsi, struct exchange *exchange, const void *data,
+                 size_t len);
+int http_on_body_end(struct api *api, struct lws *wsi, struct exchange *exchange);
+int http_on_writable(struct lws *wsi, struct exchange *exchange);
 
-/* The same, with `Upgrade`: 0 lets libwebsockets go on. */
+/* The request has been answered, or its connection is gone; NULL is allowed. */
+void http_on_end(struct exchange *exchange);
+
+/* A request with `Upgrade`: 0 lets libwebsockets go on. */
 int http_on_upgrade(struct api *api, struct lws *wsi, const char *protocol);
 
 /* The 101 answer is about to be sent. */

@@ -395,6 +395,19 @@ static void read_object(struct request *out, const json_t *object)
     }
 }
 
+static void read_any(struct request *out, const json_t *value)
+{
+    if (json_is_object(value))
+        read_object(out, value);
+    else
+        refuse(out, ENVELOPE_INVALID, "not a JSON object");
+}
+
+static json_t *load(const char *text, size_t len, json_error_t *error)
+{
+    return json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, error);
+}
+
 void request_parse(struct request *out, const char *text, size_t len, enum envelope_spelling last)
 {
     *out = (struct request){.spelling = last};
@@ -403,17 +416,68 @@ void request_parse(struct request *out, const char *text, size_t len, enum envel
         return;
     }
     json_error_t error;
-    json_t *object =
-        json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    json_t *object = load(text, len, &error);
     if (len == 0)
         refuse(out, ENVELOPE_INVALID, "empty frame");
     else if (!object)
         refuse(out, ENVELOPE_INVALID, "malformed JSON at byte %d", error.position);
-    else if (!json_is_object(object))
-        refuse(out, ENVELOPE_INVALID, "not a JSON object");
     else
-        read_object(out, object);
+        read_any(out, object);
     json_decref(object);
+}
+
+/* ---- bodies of HTTP requests ---- */
+
+static void give(struct request *request, request_fn on_request, void *data)
+{
+    if (request->kind == REQUEST_CONSUME || request->kind == REQUEST_UNCONSUME)
+        refuse(request, ENVELOPE_INVALID, "consuming takes a WebSocket");
+    request->spelling = ENVELOPE_HTTP;
+    on_request(request, data);
+    request_fini(request);
+}
+
+static int read_batch(const json_t *list, request_fn on_request, void *data,
+                      char why[REQUEST_WHY_MAX])
+{
+    const json_t *item;
+    size_t i;
+    if (!json_is_array(list)) {
+        snprintf(why, REQUEST_WHY_MAX, "not a list of commands");
+        return 400;
+    }
+    if (json_array_size(list) > REQUEST_BATCH_MAX) {
+        snprintf(why, REQUEST_WHY_MAX, "more than %d commands", REQUEST_BATCH_MAX);
+        return 413;
+    }
+    json_array_foreach(list, i, item)
+    {
+        struct request request = {0};
+        read_any(&request, item);
+        give(&request, on_request, data);
+    }
+    return 0;
+}
+
+int request_parse_body(const char *method, const char *text, size_t len, request_fn on_request,
+                       void *data, char why[REQUEST_WHY_MAX])
+{
+    json_error_t error;
+    struct request request = {0};
+    int status = 0;
+    json_t *body = load(text, len, &error);
+    if (!body) {
+        snprintf(why, REQUEST_WHY_MAX, "malformed JSON at byte %d", error.position);
+        return 400;
+    }
+    if (method) {
+        read_method(&request, method, body);
+        give(&request, on_request, data);
+    } else {
+        status = read_batch(body, on_request, data, why);
+    }
+    json_decref(body);
+    return status;
 }
 
 void request_refuse(struct request *out, enum envelope_spelling last, const char *why)

@@ -14,7 +14,12 @@ enum request_kind {
     REQUEST_PING,        /* the frame "ping", which is not JSON */
 };
 
-enum { REQUEST_ID_MAX = 4096, REQUEST_WHY_MAX = 160, REQUEST_TOPIC_MAX = 255 };
+enum {
+    REQUEST_ID_MAX = 4096,
+    REQUEST_WHY_MAX = 160,
+    REQUEST_TOPIC_MAX = 255,
+    REQUEST_BATCH_MAX = 1000, /* requests of an HTTP body */
+};
 
 struct request {
     enum request_kind kind;
@@ -31,6 +36,15 @@ struct request {
 /* Fills in *out, whatever the text. `last`: the spelling of the connection's last well-formed
  * request, in which a frame without any is answered; out->spelling is the next one's. */
 void request_parse(struct request *out, const char *text, size_t len, enum envelope_spelling last);
+
+typedef void (*request_fn)(struct request *request, void *data);
+
+/* What the body of an HTTP request asks for: it is the params of `method`, or, without a method, a
+ * list of whole requests, of which those that only a WebSocket can make are bad ones. Gives each
+ * to `on_request`, in order, spelled ENVELOPE_HTTP and to be freed by this function. Returns 0, or
+ * the HTTP status of a body that is neither, with `why`; then there was no call. */
+int request_parse_body(const char *method, const char *text, size_t len, request_fn on_request,
+                       void *data, char why[REQUEST_WHY_MAX]) __attribute__((warn_unused_result));
 
 /* Fills in *out for what cannot be a request; `why` is shortened when it is long. */
 void request_refuse(struct request *out, enum envelope_spelling last, const char *why);

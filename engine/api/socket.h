@@ -6,13 +6,17 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* A new connection: no Nagle, and keep-alive that finds dead peers. */
+/* A new connection: no Nagle, keep-alive that finds dead peers, urgent data as any other. */
 void socket_tune(int fd);
 void socket_set_buffer(int fd, int bytes); /* for what is sent and not taken by the peer */
 void socket_cork(int fd, bool on);
 
 /* Bytes that the peer's kernel has taken so far. */
 uint64_t socket_acked(int fd);
+
+/* Bytes that were read from it so far, whoever did it. False when that cannot be told: it is not
+ * TCP's. */
+bool socket_received(int fd, uint64_t *bytes);
 
 /* Ends both directions at once; the close(2) to come resets the connection. */
 void socket_abort(int fd);
