@@ -156,6 +156,7 @@ static const struct command_route {
     {"/v1/mesh/send", "mesh.send"},
     {"/v1/mesh/publish", "mesh.publish"},
     {"/v1/conn/call", "conn.call"},
+    {"/v1/conn/close", "conn.close"},
     {"/v1/batch", NULL},
 };
 

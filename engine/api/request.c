@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include "proto/base64.h"
+#include "proto/ws.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -235,14 +236,38 @@ static void call_unsubscribe(struct request *out, struct arguments *args)
     call_channels(out, args, COMMAND_UNSUBSCRIBE);
 }
 
+/* Not closing in order but with a code and a reason is for those who speak WebSocket. */
+static void read_close(struct request *out, const json_t *code, const json_t *reason)
+{
+    json_int_t number = json_integer_value(code);
+    bool none = !code || json_is_null(code);
+    if (json_is_null(reason))
+        reason = NULL;
+    out->command->kind = COMMAND_CLOSE;
+    if (!none && (number < 0 || number > UINT16_MAX || !ws_close_code_valid((uint16_t)number)))
+        refuse(out, ENVELOPE_INVALID, "the code is none that a close frame may carry");
+    else if (reason && (none || !json_is_string(reason)))
+        refuse(out, ENVELOPE_INVALID, "the reason is a string that goes with a code");
+    out->command->code = (uint16_t)number;
+    out->command->data = reason ? blob_of_string(reason) : blob_new("", 0);
+}
+
+static void call_close(struct request *out, struct arguments *args)
+{
+    drop_nothing(args);
+    if (args->count > 2)
+        refuse(out, ENVELOPE_INVALID, "close takes a code and a reason");
+    else
+        read_close(out, args->count > 0 ? args->items[0] : NULL,
+                   args->count > 1 ? args->items[1] : NULL);
+}
+
 static const struct function {
     const char *name;
     void (*read)(struct request *out, struct arguments *args);
 } functions[] = {
-    {"set_context_value", call_set_value},
-    {"set_context", call_set},
-    {"subscribe", call_subscribe},
-    {"unsubscribe", call_unsubscribe},
+    {"set_context_value", call_set_value}, {"set_context", call_set}, {"subscribe", call_subscribe},
+    {"unsubscribe", call_unsubscribe},     {"close", call_close},
 };
 
 static const struct function *function_of(const char *name)
@@ -282,6 +307,17 @@ static void read_call(struct request *out, const json_t *params)
         args.key = json_object_iter_key(json_object_iter((json_t *)values));
     function->read(out, &args);
     free(args.items);
+}
+
+/* ---- conn.close ---- */
+
+static void read_conn_close(struct request *out, const json_t *params)
+{
+    out->command = command_new(COMMAND_CLOSE);
+    if (client_of(member(params, "client_id", "c"), &out->command->client))
+        read_close(out, json_object_get(params, "code"), json_object_get(params, "reason"));
+    else
+        refuse(out, ENVELOPE_INVALID, "no client id");
 }
 
 /* ---- mesh.send, mesh.publish ---- */
@@ -348,6 +384,8 @@ static void read_method(struct request *out, const char *method, const json_t *p
 {
     if (strcmp(method, "conn.call") == 0) {
         read_command(out, params, read_call);
+    } else if (strcmp(method, "conn.close") == 0) {
+        read_command(out, params, read_conn_close);
     } else if (strcmp(method, "mesh.send") == 0) {
         read_command(out, params, read_send);
     } else if (strcmp(method, "mesh.publish") == 0) {

@@ -51,8 +51,8 @@ enum command_kind {
                             (strings_next) */
     COMMAND_SUBSCRIBE,   /* data: channels, packed (strings_next) */
     COMMAND_UNSUBSCRIBE, /* the same */
-    COMMAND_CLOSE,
-    COMMAND_COUNT, /* name: the channel; answers with its subscribers in `delivered` */
+    COMMAND_CLOSE,       /* code, data: the reason (session_dismiss) */
+    COMMAND_COUNT,       /* name: the channel; answers with its subscribers in `delivered` */
 };
 
 enum command_status {
@@ -72,7 +72,8 @@ struct command {
     uint64_t since; /* the sender's */
     uint64_t client;
     bool binary;
-    uint8_t hops; /* commands that led to this one, each carried out by running a script */
+    uint16_t code; /* of a close frame; 0: none */
+    uint8_t hops;  /* commands that led to this one, each carried out by running a script */
     struct blob *name, *data; /* one reference each; NULL where the kind has none */
     /* the outcome */
     enum command_status status;

@@ -132,7 +132,7 @@ static const char *act(struct session *s, const struct command *c)
     case COMMAND_UNSUBSCRIBE:
         return each_channel(s, c->data, session_unsubscribe);
     case COMMAND_CLOSE:
-        session_dismiss(s, 0, "", NULL);
+        session_dismiss(s, c->code, c->data->data, NULL);
         return NULL;
     case COMMAND_PUBLISH:
     case COMMAND_COUNT:

@@ -427,6 +427,42 @@ def test_odd_args_get_an_answer(api, client, function, args):
     api.ping(b"one reply")
 
 
+@pytest.mark.parametrize("args,code,reason", [
+    ([1000], 1000, ""), ([4000, "kicked"], 4000, "kicked"), ([4000, None], 4000, ""), ([1008, ""], 1008, ""),
+    ({"code": 4000, "reason": "x"}, 4000, "x"), ([3000, "x" * 200], 3000, "x" * 123)])
+def test_close_with_a_code(api, client, args, code, reason):
+    """What was sent before goes out first; the client is gone for commands at once."""
+    api.post("mesh.send", send_params(api.spelling, client.id, "last"))
+    assert api.post("conn.call", call_params(api.spelling, client.id, "close", args)) is not None
+    api.post("mesh.send", send_params(api.spelling, client.id, "late"))
+    assert [api.message().code for _ in range(3)] == [None, None, 401]
+    frames, closed = client.end()
+    assert [f.text for f in frames[:-1]] == ["last"]
+    assert (frames[-1].code, frames[-1].payload[2:].decode()) == (code, reason) and not closed.reset
+
+
+@pytest.mark.parametrize("args", [[], None, [None], {}])
+def test_close_without_a_code_sends_no_frame(api, client, args):
+    assert api.call("conn.call", call_params(api.spelling, client.id, "close", args)).error is None
+    assert client.end()[0] == []
+
+
+def test_close_as_a_method_of_its_own(api, client):
+    params = {"client_id" if api.spelling == "A" else "c": client.id, "code": 4001, "reason": "why"}
+    assert api.call("conn.close", params).error is None
+    frames, _ = client.end()
+    assert (frames[-1].code, frames[-1].payload[2:]) == (4001, b"why")
+    assert api.call("conn.close", params).code == 301
+
+
+@pytest.mark.parametrize("args", [
+    [999], [1005], [1006], [5000], [0], [-1], [2 ** 40], [70536], ["4000"], [1.5], [True], ["why"], [None, "why"],
+    [4000, 5], [4000, "x", "y"], [[]] * 3])
+def test_malformed_closes(api, client, args):
+    assert api.call("conn.call", call_params(api.spelling, client.id, "close", args)).code == 101
+    assert client.ask("still here") == "still here"
+
+
 def test_unknown_function(api, client):
     for name in ("nope", "", "close ", "__index"):
         assert api.func(client.id, name).code == 301

@@ -14,7 +14,7 @@ from harness import seconds, times, wait_until
 from lab import ENTRY, Lab, on_two_workers
 
 MIB = 1 << 20
-PATHS = ["/v1/mesh/send", "/v1/mesh/publish", "/v1/conn/call", "/v1/batch"]
+PATHS = ["/v1/mesh/send", "/v1/mesh/publish", "/v1/conn/call", "/v1/conn/close", "/v1/batch"]
 DONE = {"E": None, "r": {"s": True, "f": 0, "t": 1}}
 
 
@@ -130,6 +130,18 @@ def test_conn_call(engine, client):
     assert client.lua("return conn:context_value('k')") == [8]
     status, answer = post(engine, "/v1/conn/call", {"c": client.id, "f": "nothing"})
     assert status == 200 and answer["E"]["c"] == 301
+
+
+@pytest.mark.parametrize("path,body,codes", [
+    ("/v1/conn/close", {}, []), ("/v1/conn/close", {"code": 4000, "reason": "kicked"}, [(4000, b"kicked")]),
+    ("/v1/conn/close", {"code": 1000}, [(1000, b"")]), ("/v1/conn/call", {"f": "close", "a": []}, []),
+    ("/v1/conn/call", {"f": "close", "a": [4000, "kicked"]}, [(4000, b"kicked")])])
+def test_close(engine, path, body, codes):
+    with Lab(engine.port) as client:
+        assert post(engine, path, {"c": client.id, "code": 1005})[1]["E"]["c"] == 101
+        assert post(engine, path, {"c": client.id, **body}) == (200, DONE)
+        assert [(frame.code, frame.payload[2:]) for frame in client.end()[0]] == codes
+        assert post(engine, path, {"c": client.id, **body})[1]["E"]["c"] == 301
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
