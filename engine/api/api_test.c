@@ -771,7 +771,7 @@ static void commands_are_answered_in_their_spelling(void **state)
                          "\"a\":{\"x\":\"room\",\"y\":7}}],\"i\":\"q\"}",
                          1),
              DONE_B("\"q\""));
-    assert_string_equal(w->mesh.last, "3 1 |room|7");
+    assert_string_equal(w->mesh.last, "4 1 |room|7");
     converse(fd,
              "{\"method\":\"mesh.publish\",\"params\":{\"channel\":\"c\",\"data\":\"x\"},\"id\":1}",
              "{\"error\":null,\"result\":{\"success\":true,\"fail\":1,\"total\":3},\"id\":1}");

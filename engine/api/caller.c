@@ -1,4 +1,5 @@
 #include "api/caller.h"
+#include <string.h>
 
 int caller_init(struct caller *caller, struct api *api, void (*on_known)(struct caller *caller))
 {
@@ -57,11 +58,13 @@ static void on_answers_due(struct timeout *timeout)
     caller->on_known(caller);
 }
 
-static void settle(struct reply *reply, const struct command *command)
+static void settle(struct reply *reply, struct command *command)
 {
     reply->outstanding--;
     reply->delivered += command->delivered;
     reply->failed += command->failed;
+    reply->data = command->result;
+    command->result = NULL;
     if (reply->kind == PENDING_PUBLISHED || command->status == COMMAND_DONE)
         return;
     bool unknown = command->status == COMMAND_NO_CLIENT || !command->why;
@@ -137,9 +140,23 @@ static void do_command(struct caller *caller, struct request *request, size_t si
         watch_answers(caller, api->answer_ms);
 }
 
+/* An answer that may be large counts before it comes. */
+static size_t size_of_answer(const struct caller *caller, struct request *request)
+{
+    if (request->kind != REQUEST_COMMAND || request->command->kind != COMMAND_GET_CONTEXT)
+        return 0;
+    if (caller->owed.size + COMMAND_RESULT_MAX <= CALLER_OWED_MAX)
+        return COMMAND_RESULT_MAX;
+    request->kind = REQUEST_BAD;
+    request->code = ENVELOPE_CALL_FAILED;
+    strcpy(request->why, "too many contexts at once");
+    return 0;
+}
+
 void caller_take(struct caller *caller, struct request *request, size_t size)
 {
     uint64_t number;
+    size += size_of_answer(caller, request);
     if (request->kind == REQUEST_COMMAND) {
         do_command(caller, request, size);
         return;

@@ -9,6 +9,8 @@
 #include "api/pending.h"
 #include "api/request.h"
 
+enum { CALLER_OWED_MAX = 16 << 20 }; /* bytes of requests and of answers that may be large */
+
 struct caller {
     struct api *api;
     uint64_t id; /* in api->callers */

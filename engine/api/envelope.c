@@ -1,5 +1,6 @@
 #include "api/envelope.h"
 #include "base/json_string.h"
+#include <stdbool.h>
 #include <string.h>
 
 static void append_id(struct buf *out, enum envelope_spelling spelling, const char *id)
@@ -17,11 +18,18 @@ static void append_result(struct buf *out, enum envelope_spelling spelling)
                    spelling == ENVELOPE_A ? "{\"error\":null,\"result\":" : "{\"E\":null,\"r\":");
 }
 
-void envelope_success(struct buf *out, enum envelope_spelling spelling, const char *id)
+void envelope_success(struct buf *out, enum envelope_spelling spelling, const char *id,
+                      const struct blob *data)
 {
+    bool a = spelling == ENVELOPE_A;
     append_result(out, spelling);
-    buf_append_str(out, spelling == ENVELOPE_A ? "{\"success\":true,\"fail\":0,\"total\":1}"
-                                               : "{\"s\":true,\"f\":0,\"t\":1}");
+    buf_append_str(out,
+                   a ? "{\"success\":true,\"fail\":0,\"total\":1" : "{\"s\":true,\"f\":0,\"t\":1");
+    if (data) {
+        buf_append_str(out, a ? ",\"data\":" : ",\"d\":");
+        buf_append(out, data->data, data->len);
+    }
+    buf_append_char(out, '}');
     append_id(out, spelling, id);
 }
 

@@ -2,6 +2,7 @@
  * buffer. Pure functions. An `id` is JSON text, NULL for null. */
 #pragma once
 
+#include "base/blob.h"
 #include "base/buf.h"
 #include <stdint.h>
 
@@ -20,8 +21,10 @@ enum envelope_error {
     ENVELOPE_NOT_DELIVERED = 401,
 };
 
-/* Something was done, for one: the result of everything but a publish. */
-void envelope_success(struct buf *out, enum envelope_spelling spelling, const char *id);
+/* Something was done, for one: the result of everything but a publish. `data`: the JSON text that
+ * was asked for, or NULL. */
+void envelope_success(struct buf *out, enum envelope_spelling spelling, const char *id,
+                      const struct blob *data);
 void envelope_published(struct buf *out, enum envelope_spelling spelling, const char *id,
                         uint32_t delivered, uint32_t failed);
 void envelope_server_pong(struct buf *out, enum envelope_spelling spelling, const char *id);

@@ -12,7 +12,8 @@
 
 static char text[8192];
 
-static const char *const commands[] = {"send", "publish", "set", "subscribe", "unsubscribe"};
+static const char *const commands[] = {"send",      "publish",     "set",  "get",
+                                       "subscribe", "unsubscribe", "close"};
 
 static void describe_packed(struct buf *out, const struct blob *packed)
 {
@@ -35,6 +36,9 @@ static void describe_command(struct buf *out, const struct command *c)
     }
     if (c->kind == COMMAND_SEND || c->kind == COMMAND_PUBLISH) {
         buf_append_str(out, c->binary ? " binary|" : "|");
+        buf_append(out, c->data->data, c->data->len);
+    } else if (c->kind == COMMAND_CLOSE) {
+        buf_printf(out, " %u|", c->code);
         buf_append(out, c->data->data, c->data->len);
     } else {
         describe_packed(out, c->data);
@@ -149,6 +153,15 @@ static void calls_take_arguments_in_many_shapes(void **state)
          "\"params\":[\"a\",7]}],\"id\":1}",
          "A 1: subscribe 5|a|7"},
         {CALL("\"f\":\"unsubscribe\",\"a\":{\"x\":\"b\",\"y\":\"a\"}"), "B 1: unsubscribe 5|b|a"},
+        {CALL("\"f\":\"get_context\",\"a\":[]"), "B 1: get 5"},
+        {CALL("\"f\":\"get_context\",\"a\":[[\"a\",7]]"), "B 1: get 5|a|7"},
+        {CALL("\"f\":\"get_context\",\"a\":[null,1]"), "B 1: bad 101 a key is a string"},
+        {CALL("\"f\":\"close\",\"a\":[]"), "B 1: close 5 0|"},
+        {CALL("\"f\":\"close\",\"a\":[4000,\"why\"]"), "B 1: close 5 4000|why"},
+        {CALL("\"f\":\"close\",\"a\":[1005]"),
+         "B 1: bad 101 the code is none that a close frame may carry"},
+        {CALL("\"f\":\"close\",\"a\":[null,\"why\"]"),
+         "B 1: bad 101 the reason is a string that goes with a code"},
         {CALL("\"f\":\"subscribe\",\"a\":[[\"a\",\"b\"]]"), "B 1: subscribe 5|a|b"},
         {CALL("\"f\":\"subscribe\",\"a\":\"a\""), "B 1: subscribe 5|a"},
         {CALL("\"f\":\"subscribe\",\"a\":[]"), "B 1: subscribe 5"},
@@ -240,10 +253,10 @@ static void replies_have_two_spellings(void **state)
 {
     (void)state;
     struct buf out = {0};
-    envelope_success(&out, ENVELOPE_A, NULL);
+    envelope_success(&out, ENVELOPE_A, NULL, NULL);
     built(&out,
           "{\"error\":null,\"result\":{\"success\":true,\"fail\":0,\"total\":1},\"id\":null}");
-    envelope_success(&out, ENVELOPE_B, "1");
+    envelope_success(&out, ENVELOPE_B, "1", NULL);
     built(&out, "{\"E\":null,\"r\":{\"s\":true,\"f\":0,\"t\":1},\"i\":1}");
     envelope_published(&out, ENVELOPE_A, "1", 5, 2);
     built(&out, "{\"error\":null,\"result\":{\"success\":true,\"fail\":2,\"total\":7},\"id\":1}");

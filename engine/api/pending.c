@@ -51,6 +51,7 @@ void pending_drop_front(struct pending *pending)
     pending->size -= reply->size;
     free(reply->id);
     free(reply->why);
+    blob_unref(reply->data);
     pending->head = (pending->head + 1) & (pending->cap - 1);
     pending->count--;
     pending->first++;
@@ -68,7 +69,7 @@ void reply_write(const struct reply *reply, struct buf *out)
 {
     switch (reply->kind) {
     case PENDING_SUCCESS:
-        envelope_success(out, reply->spelling, reply->id);
+        envelope_success(out, reply->spelling, reply->id, reply->data);
         break;
     case PENDING_PUBLISHED:
         envelope_published(out, reply->spelling, reply->id, reply->delivered, reply->failed);

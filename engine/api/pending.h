@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum pending_kind {
-    PENDING_SUCCESS,
+    PENDING_SUCCESS,   /* data */
     PENDING_PUBLISHED, /* delivered, failed */
     PENDING_SERVER_PONG,
     PENDING_PONG, /* the text "pong" */
@@ -25,6 +25,7 @@ struct reply {
     uint32_t outstanding; /* outcomes to come; 0: known */
     uint64_t due_ms;      /* when the rest of them is given up */
     uint32_t delivered, failed;
+    struct blob *data; /* JSON text, one reference; NULL: none */
     enum envelope_error code;
     char *why; /* owned */
 };

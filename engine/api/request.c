@@ -209,17 +209,19 @@ static void call_set(struct request *out, struct arguments *args)
     buf_free(&packed);
 }
 
-static void call_channels(struct request *out, struct arguments *args, enum command_kind kind)
+/* Strings, in a list of their own too. */
+static void call_names(struct request *out, struct arguments *args, enum command_kind kind,
+                       const char *what)
 {
     drop_nothing(args);
     struct arguments inner = {0};
     if (args->count == 1 && (json_is_array(args->items[0]) || json_is_object(args->items[0])))
         arguments_add_all(&inner, args->items[0]);
-    const struct arguments *channels = inner.count > 0 ? &inner : args;
+    const struct arguments *names = inner.count > 0 ? &inner : args;
     struct buf packed = {0};
-    for (size_t i = 0; i < channels->count; i++)
-        if (!pack_text(&packed, channels->items[i]))
-            refuse(out, ENVELOPE_INVALID, "a channel is a string");
+    for (size_t i = 0; i < names->count; i++)
+        if (!pack_text(&packed, names->items[i]))
+            refuse(out, ENVELOPE_INVALID, "a %s is a string", what);
     out->command->kind = kind;
     out->command->data = blob_new(packed.data, packed.len);
     buf_free(&packed);
@@ -228,12 +230,17 @@ static void call_channels(struct request *out, struct arguments *args, enum comm
 
 static void call_subscribe(struct request *out, struct arguments *args)
 {
-    call_channels(out, args, COMMAND_SUBSCRIBE);
+    call_names(out, args, COMMAND_SUBSCRIBE, "channel");
 }
 
 static void call_unsubscribe(struct request *out, struct arguments *args)
 {
-    call_channels(out, args, COMMAND_UNSUBSCRIBE);
+    call_names(out, args, COMMAND_UNSUBSCRIBE, "channel");
+}
+
+static void call_get_context(struct request *out, struct arguments *args)
+{
+    call_names(out, args, COMMAND_GET_CONTEXT, "key");
 }
 
 /* Not closing in order but with a code and a reason is for those who speak WebSocket. */
@@ -266,8 +273,9 @@ static const struct function {
     const char *name;
     void (*read)(struct request *out, struct arguments *args);
 } functions[] = {
-    {"set_context_value", call_set_value}, {"set_context", call_set}, {"subscribe", call_subscribe},
-    {"unsubscribe", call_unsubscribe},     {"close", call_close},
+    {"set_context_value", call_set_value}, {"set_context", call_set},
+    {"subscribe", call_subscribe},         {"unsubscribe", call_unsubscribe},
+    {"get_context", call_get_context},     {"close", call_close},
 };
 
 static const struct function *function_of(const char *name)

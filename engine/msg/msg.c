@@ -15,6 +15,7 @@ void command_free(struct command *command)
 {
     blob_unref(command->name);
     blob_unref(command->data);
+    blob_unref(command->result);
     free(command);
 }
 

@@ -49,6 +49,7 @@ enum command_kind {
     COMMAND_PUBLISH,     /* name: the channel; data, binary */
     COMMAND_SET_CONTEXT, /* data: keys and JSON texts of their values by turns, packed
                             (strings_next) */
+    COMMAND_GET_CONTEXT, /* data: the keys wanted, packed, none: all; answers with `result` */
     COMMAND_SUBSCRIBE,   /* data: channels, packed (strings_next) */
     COMMAND_UNSUBSCRIBE, /* the same */
     COMMAND_CLOSE,       /* code, data: the reason (session_dismiss) */
@@ -79,9 +80,10 @@ struct command {
     enum command_status status;
     uint32_t delivered, failed; /* clients */
     const char *why;            /* static text, with COMMAND_FAILED */
+    struct blob *result;        /* JSON text, one reference; NULL where the kind has none */
 };
 
-enum { COMMAND_HOPS_MAX = 4 };
+enum { COMMAND_HOPS_MAX = 4, COMMAND_RESULT_MAX = 128 << 10 };
 
 /* Zeroed but for its kind. */
 struct command *command_new(enum command_kind kind);

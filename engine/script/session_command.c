@@ -108,6 +108,68 @@ const char *session_set_context(struct session *s, const struct blob *pairs)
     return NULL;
 }
 
+/* Pushes a table of what the context has under these keys; null where that is nothing. */
+static void push_selection(struct session *s, lua_State *L, const struct blob *keys)
+{
+    size_t offset = 0, len;
+    const char *key;
+    session_push_context(s, L);
+    lua_newtable(L);
+    while (strings_next(keys, &offset, &key, &len)) {
+        lua_pushlstring(L, key, len);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, -4);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushlightuserdata(L, NULL);
+        }
+        lua_rawset(L, -3);
+    }
+    lua_remove(L, -2);
+}
+
+/* The key and the value on top of the stack; a value that has no JSON is null. */
+static void append_member(lua_State *L, struct buf *out)
+{
+    const char *why;
+    if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
+        return;
+    if (out->len > 1)
+        buf_append_char(out, ',');
+    lua_pushvalue(L, -2); /* lua_tostring would change the key under lua_next */
+    lua_tostring(L, -1);
+    json_encode(L, -1, out, &why);
+    lua_pop(L, 1);
+    buf_append_char(out, ':');
+    if (!json_encode(L, -1, out, &why))
+        buf_append_str(out, "null");
+}
+
+static const char *get_context(struct session *s, const struct blob *keys, struct blob **result)
+{
+    lua_State *L = s->vm->L;
+    struct buf json = {0};
+    if (keys->len > 0)
+        push_selection(s, L, keys);
+    else
+        session_push_context(s, L);
+    buf_append_char(&json, '{');
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        append_member(L, &json);
+        if (json.len >= COMMAND_RESULT_MAX) {
+            lua_pop(L, 2);
+            break;
+        }
+    }
+    lua_pop(L, 1);
+    buf_append_char(&json, '}');
+    bool fits = json.len <= COMMAND_RESULT_MAX;
+    if (fits)
+        *result = blob_new(json.data, json.len);
+    buf_free(&json);
+    return fits ? NULL : "the context is larger than 128 KiB: ask for single keys";
+}
+
 /* -- commands -- */
 
 static const char *each_channel(struct session *s, const struct blob *packed,
@@ -120,13 +182,15 @@ static const char *each_channel(struct session *s, const struct blob *packed,
     return why;
 }
 
-static const char *act(struct session *s, const struct command *c)
+static const char *act(struct session *s, struct command *c)
 {
     switch (c->kind) {
     case COMMAND_SEND:
         return session_send_encoded(s, c->data->data, c->data->len, c->binary);
     case COMMAND_SET_CONTEXT:
         return session_set_context(s, c->data);
+    case COMMAND_GET_CONTEXT:
+        return get_context(s, c->data, &c->result);
     case COMMAND_SUBSCRIBE:
         return each_channel(s, c->data, session_subscribe);
     case COMMAND_UNSUBSCRIBE:

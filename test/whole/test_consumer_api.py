@@ -463,6 +463,61 @@ def test_malformed_closes(api, client, args):
     assert client.ask("still here") == "still here"
 
 
+def get_context(api, client, *keys):
+    """The context, or these keys of it."""
+    reply = api.func(client.id, "get_context", *keys)
+    assert reply.error is None, reply
+    done, data = ({"success": True, "fail": 0, "total": 1}, "data") if api.spelling == "A" else \
+        ({"s": True, "f": 0, "t": 1}, "d")
+    context = reply.result.pop(data)
+    assert reply.result == done
+    return context
+
+
+def test_get_context(api, client):
+    assert get_context(api, client).keys() == {"headers"}, "what the codec keeps"
+    values = {"a": 1, "b": "x", "c": [1, {"d": True}], "e": {"f": 1.5}, "": "empty", "\u4e2d": 2 ** 53}
+    assert api.func(client.id, "set_context", values).error is None
+    context = get_context(api, client)
+    assert {key: context[key] for key in values} == values
+    assert get_context(api, client, "a", "e") == {"a": 1, "e": {"f": 1.5}}
+    assert get_context(api, client, "\u4e2d", "none", "a", "a") == {"\u4e2d": 2 ** 53, "none": None, "a": 1}
+    # The other shapes of params.
+    for params in shapes(api.spelling, client.id, "get_context", [["b"]]):
+        assert list(api.call("conn.call", params).result.values())[-1] == {"b": "x"}
+
+
+def test_get_context_gives_null_for_what_has_no_json(api, client):
+    client.lua("""local c = conn:context() c.f, c.nan, c.deep, c.bytes = print, 0/0, {g = print}, 'a\\255'
+        c.loop = {} c.loop.loop = c.loop c[7], c[true] = 'seven', 'lost'""")
+    expected = {"f": None, "nan": None, "deep": None, "loop": None, "bytes": "a\ufffd", "7": "seven"}
+    context = get_context(api, client)
+    context.pop("headers")
+    assert context == expected
+    expected["7"] = None  # a key that is asked for is a string
+    assert get_context(api, client, *expected) == expected
+    assert client.lua("return conn:context().c, conn:context()[7]") == [None, "seven"], "reading changes nothing"
+
+
+def test_get_context_is_bounded(api, client):
+    client.lua("local c = conn:context() c.big, c.small = ('x'):rep(128 * 1024), 1")
+    for keys in ([], ["big"], ["small", "big"]):
+        reply = api.func(client.id, "get_context", *keys)
+        assert reply.code == 301 and "128 KiB" in reply.error["message"]
+    assert get_context(api, client, "small") == {"small": 1}
+    client.lua("conn:context().big = ('x'):rep(128 * 1024 - 10)")
+    assert len(get_context(api, client, "big")["big"]) == 128 * 1024 - 10
+    for _ in range(times(200)):
+        api.post("conn.call", call_params(api.spelling, client.id, "get_context", ["big"]))
+    for _ in range(times(200)):
+        assert api.message().error is None, "what is not read yet only waits"
+
+
+@pytest.mark.parametrize("args", [[True], ["a", {}], [{"a": 1.5}]])
+def test_get_context_of_what_is_no_key(api, client, args):
+    assert api.call("conn.call", call_params(api.spelling, client.id, "get_context", args)).code == 101
+
+
 def test_unknown_function(api, client):
     for name in ("nope", "", "close ", "__index"):
         assert api.func(client.id, name).code == 301

@@ -144,6 +144,19 @@ def test_close(engine, path, body, codes):
         assert post(engine, path, {"c": client.id, **body})[1]["E"]["c"] == 301
 
 
+def test_get_context(engine, client):
+    client.lua("conn:set_context({ a = 1, big = ('x'):rep(100000) })")
+    ask = {"c": client.id, "f": "get_context", "a": ["a"]}
+    assert post(engine, "/v1/conn/call", ask) == (200, {"E": None, "r": {"s": True, "f": 0, "t": 1, "d": {"a": 1}}})
+    # As many as 16 MiB may hold, however small they turn out to be.
+    status, results = post(engine, "/v1/batch", [{"m": "conn.call", "p": ask}] * 129 + [{"m": "server.ping"}])
+    assert status == 200 and [result["r"]["d"] for result in results[:128]] == [{"a": 1}] * 128
+    assert results[128]["E"]["c"] == 301 and results[129]["E"] is None
+    ask["a"] = ["big"]
+    status, results = post(engine, "/v1/batch", [{"m": "conn.call", "p": ask}] * 128)
+    assert status == 200 and [len(result["r"]["d"]["big"]) for result in results] == [100000] * 128
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
 def test_content_type_is_not_looked_at(engine, client, kind):
     assert post(engine, "/v1/mesh/send", {"c": client.id, "d": kind}, {"Content-Type": kind}) == (200, DONE)
