@@ -1,5 +1,6 @@
 #include "engine.h"
 #include "api/api.h"
+#include "base/address.h"
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -400,6 +401,16 @@ int engine_run(const struct config *config, const struct engine_options *options
     return status;
 }
 
+static void print_listener(const char *role, const struct config_listener *listener,
+                           const char *entry)
+{
+    struct sockaddr_storage address;
+    char text[ADDRESS_TEXT];
+    CHECK(address_from_bind(&address, listener->bind, listener->port));
+    address_text(&address, text);
+    printf("%-12s%s%s%s\n", role, text, *entry ? "  " : "", entry);
+}
+
 int engine_check(const struct config *config)
 {
     struct engine e = {.config = config, .worker_count = 1};
@@ -410,11 +421,10 @@ int engine_check(const struct config *config)
     free_parts(&e);
     if (status != 0)
         return status;
-    printf("center api  %s:%d\n", config->center_api.listen.bind, config->center_api.listen.port);
-    printf("engine api  %s:%d\n", config->engine_api.listen.bind, config->engine_api.listen.port);
+    print_listener("center api", &config->center_api.listen, "");
+    print_listener("engine api", &config->engine_api.listen, "");
     for (size_t i = 0; i < config->server_count; i++)
-        printf("server      %s:%d  %s\n", config->servers[i].listen.bind,
-               config->servers[i].listen.port, config->servers[i].entry);
+        print_listener("server", &config->servers[i].listen, config->servers[i].entry);
     printf("%s: ok\n", config->file);
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "api/access.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "proto/base64.h"
 #include <fnmatch.h>
@@ -22,9 +23,18 @@ static bool same(const char *given, size_t len, const char *expected)
     return CRYPTO_memcmp(a, b, DIGEST) == 0;
 }
 
+/* A whole address has many texts, and the peer's is the shortest; a pattern is text. */
 static bool host_matches(const char *pattern, const char *peer)
 {
-    return !pattern || !*pattern || fnmatch(pattern, peer, FNM_NOESCAPE) == 0;
+    struct sockaddr_storage address;
+    char host[ADDRESS_HOST];
+    if (!pattern || !*pattern)
+        return true;
+    if (address_from_ip(&address, pattern, 0)) {
+        address_host(&address, host);
+        pattern = host;
+    }
+    return fnmatch(pattern, peer, FNM_NOESCAPE | FNM_CASEFOLD) == 0;
 }
 
 /* Looks at every user, so that the time taken does not tell which names exist. */

@@ -61,6 +61,34 @@ static void hosts_count(void **state)
     assert_int_equal(access_check(&with_users, WRITER, "1172.1.1.1", ACCESS_WRITE), 401);
 }
 
+/* The peer's text is the one of address_host. */
+static void hosts_of_every_family(void **state)
+{
+    (void)state;
+    static const struct {
+        char *host;
+        const char *in, *out;
+    } rows[] = {
+        {"*", "unix", NULL},
+        {"*", "2001:db8::1", NULL},
+        {"::1", "::1", "127.0.0.1"},
+        {"0:0:0:0:0:0:0:1", "::1", "::2"},
+        {"2001:DB8:0::A", "2001:db8::a", "2001:db8::b"},
+        {"2001:db8:*", "2001:db8::1", "2001:db80::1"},
+        {"2001:DB8:*", "2001:db8::1", "unix"},
+        {"::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2"},
+        {"10.*", "10.0.0.1", "unix"},
+        {"unix", "unix", "::1"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config_user one = {reader, secret, rows[i].host, true, true};
+        struct config config = {.users = &one, .user_count = 1};
+        assert_int_equal(access_check(&config, READER, rows[i].in, ACCESS_READ), 0);
+        if (rows[i].out)
+            assert_int_equal(access_check(&config, READER, rows[i].out, ACCESS_READ), 401);
+    }
+}
+
 /* One name may have a line for each of its hosts. */
 static void lines_of_one_user_add_up(void **state)
 {
@@ -79,6 +107,7 @@ int main(void)
         cmocka_unit_test(credentials_are_needed),
         cmocka_unit_test(roles_count),
         cmocka_unit_test(hosts_count),
+        cmocka_unit_test(hosts_of_every_family),
         cmocka_unit_test(lines_of_one_user_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

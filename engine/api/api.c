@@ -13,6 +13,7 @@
 #include "api/intake.h"
 #include "api/post.h"
 #include "api/socket.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -173,27 +174,28 @@ static int open_listener(struct api *api, struct listener *listener, const char 
     listener->on_accept = on_accept;
     listener->data = api;
     int status = listener_open(listener, &api->loop, where->bind, where->port);
+    char text[ADDRESS_TEXT + 256];
     if (status) {
-        snprintf(error, error_size, "%s %s:%d: %s: %s", key, where->bind, where->port,
-                 uv_strerror(status), listener_remedy(status));
+        listener_explain(listener, status, text, sizeof text);
+        snprintf(error, error_size, "%s %s", key, text);
         return status;
     }
     listener_accept(listener, true);
-    log_info("api", "%s listening on %s:%d", role, where->bind, listener_port(listener));
+    address_text(&listener->address, text);
+    log_info("api", "%s listening on %s", role, text);
     return 0;
 }
 
 /* An address for a browser on this machine. */
 static void announce_pages(const struct api *api)
 {
-    const struct sockaddr_storage *address = &api->engine.address;
-    bool v6 = address->ss_family == AF_INET6;
-    char host[SOCKET_HOST];
-    socket_host(address, host);
-    if (socket_is_wildcard(address))
-        strcpy(host, v6 ? "::1" : "127.0.0.1");
-    log_info("api", v6 ? "page at http://[%s]:%d/" : "page at http://%s:%d/", host,
-             listener_port(&api->engine));
+    struct sockaddr_storage address = api->engine.address;
+    char text[ADDRESS_TEXT];
+    if (address_is_any(&address))
+        address_from_ip(&address, "127.0.0.1", address_port(&address));
+    address_text(&address, text);
+    if (address.ss_family != AF_UNIX)
+        log_info("api", "page at http://%s/", text);
 }
 
 int api_listen(struct api *api, char *error, size_t error_size)

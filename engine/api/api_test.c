@@ -4,6 +4,7 @@
 #include "api/consumer.h"
 #include "api/socket.h"
 #include "api/window.h"
+#include "base/address.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include <errno.h>
@@ -226,8 +227,8 @@ static void start(struct world *w)
 {
     char error[256] = "";
     assert_int_equal(api_listen(w->api, error, sizeof error), 0);
-    w->center = socket_port(&w->api->center.address);
-    w->engine = socket_port(&w->api->engine.address);
+    w->center = address_port(&w->api->center.address);
+    w->engine = address_port(&w->api->engine.address);
     api_run(w->api, &w->mesh.mesh);
     w->running = true;
 }
@@ -738,7 +739,7 @@ static void port_in_use_is_named(void **state)
     static struct listener other;
     assert_int_equal(listener_open(&other, &w->loop, "127.0.0.1", 0), 0);
     w->config.engine_api.listen.bind = w->config.center_api.listen.bind;
-    w->config.engine_api.listen.port = socket_port(&other.address);
+    w->config.engine_api.listen.port = address_port(&other.address);
     char error[256], expected[256];
     assert_int_equal(api_listen(w->api, error, sizeof error), UV_EADDRINUSE);
     snprintf(expected, sizeof expected,

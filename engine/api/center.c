@@ -1,5 +1,6 @@
 #include "api/center.h"
 #include "api/socket.h"
+#include "base/address.h"
 #include "base/json_string.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,15 +36,17 @@ static void address_of_node(const struct api *api, struct lws *asker, struct add
 {
     const char *advertise = api->options.config->engine_api.advertise;
     struct sockaddr_storage local = api->engine.address;
-    out->port = socket_port(&local);
+    out->port = address_port(&local);
     if (advertise && *advertise) {
         address_of_text(advertise, out);
         return;
     }
-    if (socket_is_wildcard(&local))
+    if (address_is_any(&local))
         local = socket_local(lws_get_socket_fd(asker));
-    char host[SOCKET_HOST];
-    socket_host(&local, host);
+    if (local.ss_family == AF_UNIX)
+        address_from_ip(&local, "127.0.0.1", 0);
+    char host[ADDRESS_HOST];
+    address_host(&local, host);
     snprintf(out->host, sizeof out->host, "%s", host);
 }
 

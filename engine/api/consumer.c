@@ -2,6 +2,7 @@
 #include "api/caller.h"
 #include "api/socket.h"
 #include "api/window.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "msg/client_id.h"
@@ -47,7 +48,7 @@ static int fd_of(const struct consumer *c)
  */
 static uint64_t taken(const struct consumer *c)
 {
-    return socket_acked(fd_of(c)) + c->window.heard;
+    return socket_taken(fd_of(c)) + c->window.heard;
 }
 
 static uint64_t patience_ms(const struct consumer *c)
@@ -116,19 +117,15 @@ static void fall_silent(struct consumer *c)
     c->queue = NULL;
 }
 
-enum { PEER_NAME = SOCKET_HOST + 16 };
-
-static void peer_name(const struct consumer *c, char text[PEER_NAME])
+static void peer_name(const struct consumer *c, char text[ADDRESS_TEXT])
 {
     struct sockaddr_storage address = socket_peer(fd_of(c));
-    char host[SOCKET_HOST];
-    socket_host(&address, host);
-    snprintf(text, PEER_NAME, "%s port %d", host, socket_port(&address));
+    address_text(&address, text);
 }
 
 static void drop(struct consumer *c)
 {
-    char peer[PEER_NAME];
+    char peer[ADDRESS_TEXT];
     peer_name(c, peer);
     log_warn("api", "consumer %s takes nothing: dropped", peer);
     fall_silent(c);
@@ -207,7 +204,7 @@ static void do_consume(struct consumer *c, struct request *request, struct reply
         return;
     const char *name;
     size_t len, at = 0;
-    char peer[PEER_NAME];
+    char peer[ADDRESS_TEXT];
     peer_name(c, peer);
     while (strings_next(request->topics, &at, &name, &len)) {
         /* A topic may be named twice in one request. */

@@ -13,6 +13,7 @@
 #include "api/post.h"
 #include "api/request.h"
 #include "api/socket.h"
+#include "base/address.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -103,11 +104,11 @@ static int refuse(struct lws *wsi, int status, const char *extra, const char *wh
 /* 0, or the status that refuses. */
 static int authorize(struct api *api, struct lws *wsi, enum access_role role)
 {
-    char authorization[HEADER_MAX] = "", peer[SOCKET_HOST];
+    char authorization[HEADER_MAX] = "", peer[ADDRESS_HOST];
     struct sockaddr_storage address = socket_peer(lws_get_socket_fd(wsi));
     if (lws_hdr_copy(wsi, authorization, sizeof authorization, WSI_TOKEN_HTTP_AUTHORIZATION) < 0)
         return 401;
-    socket_host(&address, peer);
+    address_host(&address, peer);
     return access_check(api->options.config, *authorization ? authorization : NULL, peer, role);
 }
 

@@ -1,8 +1,9 @@
 #include "api/socket.h"
+#include "base/address.h"
+#include <linux/sockios.h>
 #include <linux/tcp.h> /* its struct tcp_info has tcpi_bytes_acked, that of <netinet/tcp.h> has not */
-#include <netdb.h>
-#include <stdio.h>
-#include <string.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/ioctl.h>
 
 /* After a minute of silence the kernel asks, after another without an answer it gives up. */
@@ -41,11 +42,20 @@ void socket_cork(int fd, bool on)
     set(fd, IPPROTO_TCP, TCP_CORK, on);
 }
 
-uint64_t socket_acked(int fd)
+/* Bytes that were written to a Unix socket and not read by its peer. */
+static uint64_t unread(int fd)
+{
+    int bytes = 0;
+    (void)!ioctl(fd, SIOCOUTQ, &bytes);
+    return (uint64_t)bytes;
+}
+
+uint64_t socket_taken(int fd)
 {
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
-    (void)!getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return UINT64_MAX - unread(fd);
     return info.tcpi_bytes_acked;
 }
 
@@ -82,6 +92,7 @@ struct sockaddr_storage socket_peer(int fd)
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     getpeername(fd, (struct sockaddr *)&address, &len);
+    address_of_peer(&address);
     return address;
 }
 
@@ -90,29 +101,6 @@ struct sockaddr_storage socket_local(int fd)
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     getsockname(fd, (struct sockaddr *)&address, &len);
+    address_of_peer(&address);
     return address;
-}
-
-void socket_host(const struct sockaddr_storage *address, char host[SOCKET_HOST])
-{
-    char text[SOCKET_HOST];
-    if (getnameinfo((const struct sockaddr *)address, sizeof *address, text, sizeof text, NULL, 0,
-                    NI_NUMERICHOST) != 0)
-        strcpy(text, "?");
-    bool mapped = strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.');
-    snprintf(host, SOCKET_HOST, "%s", mapped ? text + 7 : text);
-}
-
-int socket_port(const struct sockaddr_storage *address)
-{
-    if (address->ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
-    return ntohs(((const struct sockaddr_in *)address)->sin_port);
-}
-
-bool socket_is_wildcard(const struct sockaddr_storage *address)
-{
-    if (address->ss_family == AF_INET6)
-        return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
-    return ((const struct sockaddr_in *)address)->sin_addr.s_addr == htonl(INADDR_ANY);
 }

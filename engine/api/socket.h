@@ -1,7 +1,7 @@
-/* Options and addresses of the API's TCP sockets. Any thread. */
+/* Options and addresses of the API's sockets; what a Unix socket does not have is left out. Any
+ * thread. */
 #pragma once
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -11,8 +11,9 @@ void socket_tune(int fd);
 void socket_set_buffer(int fd, int bytes); /* for what is sent and not taken by the peer */
 void socket_cork(int fd, bool on);
 
-/* Bytes that the peer's kernel has taken so far. */
-uint64_t socket_acked(int fd);
+/* A figure that changes when the peer has taken something: bytes into its kernel, or, on a Unix
+ * socket, where sending changes it too, out of the socket's buffer. */
+uint64_t socket_taken(int fd);
 
 /* Bytes that were read from it so far, whoever did it. False when that cannot be told: it is not
  * TCP's. */
@@ -21,13 +22,7 @@ bool socket_received(int fd, uint64_t *bytes);
 /* Ends both directions at once; the close(2) to come resets the connection. */
 void socket_abort(int fd);
 
-/* Where it comes from, and what it came to on this side; zeroed when the connection is gone. */
+/* Where it comes from, and what it came to on this side, plain (address_of_peer); zeroed when the
+ * connection is gone. */
 struct sockaddr_storage socket_peer(int fd);
 struct sockaddr_storage socket_local(int fd);
-
-/* The numeric address without its port ("::1", and "127.0.0.1" also for one that was mapped to
- * IPv6). */
-enum { SOCKET_HOST = 64 };
-void socket_host(const struct sockaddr_storage *address, char host[SOCKET_HOST]);
-int socket_port(const struct sockaddr_storage *address);
-bool socket_is_wildcard(const struct sockaddr_storage *address);

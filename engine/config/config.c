@@ -1,10 +1,10 @@
 #include "config/config.h"
 
+#include "base/address.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "config/config_path.h"
 #include "config/config_walk.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -91,36 +91,21 @@ static void check_queue(struct config_reader *reader, const struct config *confi
                         config->queue.stall_timeout, config->queue.full_timeout);
 }
 
-/* An IPv4 or IPv6 address as bytes. */
-struct address {
-    int family;
-    struct in6_addr bytes;
-};
-
-static struct address address_of(const char *text)
+/* 0.0.0.0 takes a port from every IPv4 address, :: from every one. */
+static bool covers(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
-    struct address address = {.family = AF_INET};
-    if (inet_pton(AF_INET, text, &address.bytes) != 1) {
-        address.family = AF_INET6;
-        inet_pton(AF_INET6, text, &address.bytes);
-    }
-    return address;
+    return address_is_any(a) && (a->ss_family == AF_INET6 || b->ss_family == AF_INET);
 }
 
-static bool is_any(const struct address *address)
-{
-    static const struct in6_addr any;
-    return memcmp(&address->bytes, &any, sizeof any) == 0;
-}
-
-/* The wildcard address takes a port from every address of its family. */
 static bool collide(const struct config_listener *a, const struct config_listener *b)
 {
-    if (a->port != b->port || a->port == 0)
+    struct sockaddr_storage aa, ab;
+    if (!address_from_bind(&aa, a->bind, a->port) || !address_from_bind(&ab, b->bind, b->port))
         return false;
-    struct address aa = address_of(a->bind), ab = address_of(b->bind);
-    return aa.family == ab.family &&
-           (is_any(&aa) || is_any(&ab) || memcmp(&aa.bytes, &ab.bytes, sizeof aa.bytes) == 0);
+    if (aa.ss_family == AF_UNIX || ab.ss_family == AF_UNIX)
+        return address_same_host(&aa, &ab);
+    return a->port == b->port && a->port != 0 &&
+           (address_same_host(&aa, &ab) || covers(&aa, &ab) || covers(&ab, &aa));
 }
 
 enum { FIXED_LISTENERS = 2 };
@@ -156,7 +141,10 @@ static void describe_listener(struct buf *out, const struct config_reader *reade
         buf_append_str(out, index == 0 ? "center.apiServer" : "engine.apiServer");
     else
         buf_printf(out, "engine.servers[%zu]", index - FIXED_LISTENERS);
-    buf_printf(out, " (%s port %d, ", listener->bind, listener->port);
+    buf_printf(out, " (%s", listener->bind);
+    if (!address_path(listener->bind))
+        buf_printf(out, " port %d", listener->port);
+    buf_append_str(out, ", ");
     if (place)
         buf_printf(out, "line %zu)", place->line + 1);
     else
@@ -173,8 +161,9 @@ static void report_collision(struct config_reader *reader, struct config *config
     const yaml_mark_t *place = listener_place(reader, config, index);
     if (!place)
         place = listener_place(reader, config, earlier);
-    config_reader_error(reader, place, "%.*s want the same port; change one of them", (int)text.len,
-                        text.data);
+    config_reader_error(reader, place, "%.*s want the same %s; change one of them", (int)text.len,
+                        text.data,
+                        address_path(listener_at(config, index)->bind) ? "socket" : "port");
     buf_free(&text);
 }
 
@@ -186,11 +175,42 @@ static void forget_bad(const struct config_reader *reader, struct config_listene
         listener->port = 0;
 }
 
-static void check_listeners(struct config_reader *reader, struct config *config)
+static void resolve_socket(struct config_reader *reader, const char *base,
+                           struct config_listener *listener)
+{
+    const char *given = address_path(listener->bind);
+    if (!given)
+        return;
+    char *path = config_path_join(base, given);
+    if (strlen(path) > ADDRESS_PATH_MAX)
+        config_reader_error(
+            reader, config_reader_place(reader, &listener->bind),
+            "the socket's path has %zu bytes, and the system takes %d: %s; choose a "
+            "shorter one",
+            strlen(path), ADDRESS_PATH_MAX, path);
+    free(listener->bind);
+    listener->bind = xasprintf("unix:%s", path);
+    free(path);
+}
+
+/* Consumers find the engine by HOST:PORT. */
+static void check_advertised(struct config_reader *reader, const struct config *config)
+{
+    const struct config_api *api = &config->engine_api;
+    if (address_path(api->listen.bind) && !*api->advertise &&
+        !config_reader_is_bad(reader, &api->advertise))
+        config_reader_error(reader, config_reader_place(reader, &api->listen.bind),
+                            "engine.apiServer: consumers cannot be told of a Unix socket; set "
+                            "advertise to the HOST:PORT at which they reach it");
+}
+
+static void check_listeners(struct config_reader *reader, const char *base, struct config *config)
 {
     size_t count = FIXED_LISTENERS + config->server_count;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         forget_bad(reader, listener_at(config, i));
+        resolve_socket(reader, base, listener_at(config, i));
+    }
     for (size_t i = 1; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (collide(listener_at(config, i), listener_at(config, j))) {
@@ -208,7 +228,8 @@ static void finish(struct config_reader *reader, struct config_draft *draft)
     resolve_log(base, config);
     add_api_user(reader, draft);
     check_queue(reader, config);
-    check_listeners(reader, config);
+    check_advertised(reader, config);
+    check_listeners(reader, base, config);
     free(base);
 }
 

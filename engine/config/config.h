@@ -17,7 +17,7 @@ enum config_protocol {
 
 struct config_listener {
     int port;
-    char *bind;
+    char *bind; /* an IP address, or unix:PATH, which is resolved and has no port */
 };
 
 struct config_option {

@@ -19,6 +19,7 @@
 #define RANGE(least, most, dflt) .min = (least), .max = (most), .number = (dflt)
 #define KEYS(table) .keys = (table), .count = sizeof(table) / sizeof *(table)
 #define IP .text = "0.0.0.0", .valid = config_value_is_ip, .allowed = "an IP address"
+#define BIND .text = "0.0.0.0", .valid = config_value_is_bind, .allowed = "an IP address or unix:PATH"
 #define ADDRESS .valid = config_value_is_address, .allowed = "HOST:PORT"
 #define ADDRESS_OR_EMPTY .valid = config_value_is_address_or_empty, .allowed = "HOST:PORT, or '' for none"
 #define NOT_EMPTY .valid = config_value_is_not_empty, .allowed = "a text that is not empty"
@@ -100,7 +101,7 @@ static const struct config_key user_keys[] = {
     {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, NOT_EMPTY},
     {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true},
     {.name = "host", .kind = CONFIG_TEXT, USER(host), .text = "*",
-     .valid = config_value_is_host_pattern, .allowed = "an IP address, in which * stands for any part"},
+     .valid = config_value_is_host_pattern, .allowed = "an IP address, in which * stands for any part, or unix"},
 };
 static const struct config_section user = {KEYS(user_keys), .size = sizeof(struct config_user)};
 static const struct config_key access_keys[] = {
@@ -111,7 +112,7 @@ static const struct config_section access = {KEYS(access_keys)};
 
 #define API_KEYS(member, dflt_port)                                                                                       \
     {.name = "port", .kind = CONFIG_NUMBER, ROOT(member.listen.port), RANGE(0, 65535, dflt_port)},                        \
-    {.name = "bind", .kind = CONFIG_TEXT, ROOT(member.listen.bind), IP},                                                  \
+    {.name = "bind", .kind = CONFIG_TEXT, ROOT(member.listen.bind), BIND},                                                \
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},                                                             \
     {.name = "readBufferSize", .kind = CONFIG_SIZE, ROOT(member.read_buffer_size), RANGE(1, GIB(1), 40096),               \
      .unused = NO_BUFFER_SIZE},                                                                                           \
@@ -175,7 +176,7 @@ static const struct config_section option = {KEYS(option_keys), .size = sizeof(s
 
 static const struct config_key server_keys[] = {
     {.name = "port", .kind = CONFIG_NUMBER, SERVER(listen.port), RANGE(0, 65535, 6790)},
-    {.name = "bind", .kind = CONFIG_TEXT, SERVER(listen.bind), IP},
+    {.name = "bind", .kind = CONFIG_TEXT, SERVER(listen.bind), BIND},
     {.name = "protocol", .kind = CONFIG_CHOICE, SERVER(protocol), .choices = protocols},
     {.name = "options", .kind = CONFIG_LIST, SERVER(options), .section = &option,
      .count_offset = offsetof(struct config_server, option_count)},

@@ -63,6 +63,9 @@ static int teardown(void **state)
     return 0;
 }
 
+#define TEN "aaaaaaaaaa"
+#define LONG_PATH "/" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "aaaaaaa"
+
 /* ---- parsing, and what was reported ---- */
 
 struct outcome {
@@ -633,7 +636,16 @@ static const struct {
     {"engine: {servers: [{protocol: http}]}",
      "1:31: error: engine.servers[0].protocol: found 'http'; allowed is websocket or socket or "},
     {"engine: {servers: [{bind: host}]}",
-     "1:27: error: engine.servers[0].bind: found 'host'; allowed is an IP address"},
+     "1:27: error: engine.servers[0].bind: found 'host'; allowed is an IP address or unix:PATH"},
+    {"engine: {servers: [{bind: 'unix:'}]}",
+     "1:27: error: engine.servers[0].bind: found 'unix:'; allowed is an IP address or unix:PATH"},
+    {"center: {apiServer: {bind: '[127.0.0.1]'}}",
+     "1:28: error: center.apiServer.bind: found '[127.0.0.1]'; allowed is an IP address or "},
+    {"center: {registry: {bind: 'unix:/a'}}",
+     "1:27: error: center.registry.bind: found 'unix:/a'; allowed is an IP address"},
+    {"access: {users: [{username: u, password: p, roles: [read], host: 'unix:'}]}",
+     "1:66: error: access.users[0].host: found 'unix:'; allowed is an IP address, in which * "
+     "stands for any part, or unix"},
     {"engine: {apiServer: {advertise: 'x'}}",
      "1:33: error: engine.apiServer.advertise: found 'x'; allowed is HOST:PORT"},
     {"engine: {centerRegistry: 'x:0'}", "1:26: error: engine.centerRegistry: found 'x:0'"},
@@ -689,6 +701,21 @@ static const struct {
      "line 3)"},
     {"engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000}]}",
      "1:58: error: engine.servers[1] (0.0.0.0 port 7000, line 1) and engine.servers[0]"},
+    {"engine: {servers: [{port: 7000, bind: '[::1]'}, {port: 7000, bind: '0:0::1'}]}",
+     "1:56: error: engine.servers[1] (0:0::1 port 7000, line 1) and engine.servers[0] ([::1] port "
+     "7000, line 1) want the same port"},
+    {"engine: {servers: [{port: 7000, bind: '::'}, {port: 7000, bind: 127.0.0.1}]}",
+     "1:53: error: engine.servers[1] (127.0.0.1 port 7000, line 1) and engine.servers[0] (:: port "
+     "7000, line 1) want the same port"},
+    {"engine: {servers: [{bind: 'unix:/run/a'}, {port: 1, bind: 'unix:/run/a'}]}",
+     "1:50: error: engine.servers[1] (unix:/run/a, line 1) and engine.servers[0] (unix:/run/a, "
+     "line 1) want the same socket; change one of them"},
+    {"engine: {servers: [{bind: unix:" LONG_PATH "}]}",
+     "1:27: error: the socket's path has 108 bytes, and the system takes 107: " LONG_PATH
+     "; choose a shorter one"},
+    {"engine:\n  apiServer: {bind: 'unix:/run/api'}\n",
+     "2:21: error: engine.apiServer: consumers cannot be told of a Unix socket; set advertise to "
+     "the HOST:PORT at which they reach it"},
     {"engine: {servers: [{port: 6789, bind: 127.0.0.1}]}",
      "1:27: error: engine.servers[0] (127.0.0.1 port 6789, line 1) and engine.apiServer (0.0.0.0 "
      "port 6789, the default)"},
@@ -751,7 +778,25 @@ static void test_same_port_elsewhere_is_fine(void **state)
 {
     (void)state;
     config_free(good("engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000, bind: "
-                     "127.0.0.2}, {port: 7000, bind: '::'}, {port: 0}, {port: 0}]}"));
+                     "127.0.0.2}, {port: 7000, bind: '::1'}, {port: 0}, {port: 0}, {port: 7001, "
+                     "bind: 0.0.0.0}, {port: 7001, bind: '::1'}, {port: 7000, bind: 'unix:/a'}, "
+                     "{port: 7000, bind: 'unix:/b'}]}"));
+}
+
+/* A relative path starts where those of scripts and logs do. */
+static void test_unix_sockets(void **state)
+{
+    (void)state;
+    struct config *config =
+        good("center: {apiServer: {bind: unix:run/center.sock}}\n"
+             "engine: {apiServer: {bind: unix:/run/api.sock, advertise: 'example.org:80'},\n"
+             "         servers: [{bind: unix:/run/chat.sock}]}\n");
+    char *center = xasprintf("unix:%s/run/center.sock", folder);
+    assert_string_equal(config->center_api.listen.bind, center);
+    assert_string_equal(config->engine_api.listen.bind, "unix:/run/api.sock");
+    assert_string_equal(config->servers[0].listen.bind, "unix:/run/chat.sock");
+    free(center);
+    config_free(config);
 }
 
 static void test_utf8_bom(void **state)
@@ -1040,6 +1085,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_long_values_are_cut_in_reports),
         cmocka_unit_test(test_same_port_elsewhere_is_fine),
+        cmocka_unit_test(test_unix_sockets),
         cmocka_unit_test(test_utf8_bom),
         cmocka_unit_test(test_deep_nesting),
         cmocka_unit_test(test_aliases_do_not_multiply),

@@ -1,5 +1,6 @@
 #include "config/config_value.h"
 
+#include "base/address.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stddef.h>
@@ -82,6 +83,13 @@ bool config_value_is_ip(const char *text)
     return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
+bool config_value_is_bind(const char *text)
+{
+    struct sockaddr_storage address;
+    const char *path = address_path(text);
+    return path ? *path != '\0' : address_from_ip(&address, text, 0);
+}
+
 static bool is_bracketed_ipv6(const char *text, size_t len)
 {
     char inner[INET6_ADDRSTRLEN];
@@ -118,7 +126,8 @@ bool config_value_is_address_or_empty(const char *text)
 
 bool config_value_is_host_pattern(const char *text)
 {
-    return *text && text[strspn(text, "0123456789abcdefABCDEF.:*")] == '\0';
+    return strcmp(text, "unix") == 0 ||
+           (*text && text[strspn(text, "0123456789abcdefABCDEF.:*")] == '\0');
 }
 
 bool config_value_is_username(const char *text)

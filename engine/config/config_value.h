@@ -18,11 +18,14 @@ bool config_value_seconds(const char *text, uint64_t *out);
 /* An IPv4 or IPv6 address. */
 bool config_value_is_ip(const char *text);
 
+/* Where a server may listen: an address, IPv6 also in brackets, or unix:PATH. */
+bool config_value_is_bind(const char *text);
+
 /* HOST:PORT, [IPV6]:PORT; the port from 1 to 65535. */
 bool config_value_is_address(const char *text);
 bool config_value_is_address_or_empty(const char *text);
 
-/* `*`, an address, or one with `*` in place of parts. */
+/* `*`, an address, one with `*` in place of parts, or `unix`. */
 bool config_value_is_host_pattern(const char *text);
 
 /* What HTTP Basic can carry as a user's name: not empty, no colon. */

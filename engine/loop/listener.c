@@ -1,10 +1,12 @@
 #include "loop/listener.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "base/log.h"
 #include <errno.h>
-#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -35,8 +37,10 @@ static void rest(struct listener *listener, int error)
 {
     uint64_t now = uv_now(listener->poll.loop);
     if (listener->failed_ms == 0 || now - listener->failed_ms >= LOG_EACH_MS) {
-        log_warn("net", "no new connections on port %d for now: %s; raise the limit on open files",
-                 listener_port(listener), uv_strerror(error));
+        char at[ADDRESS_TEXT];
+        address_text(&listener->address, at);
+        log_warn("net", "no new connections on %s for now: %s; raise the limit on open files", at,
+                 uv_strerror(error));
         listener->failed_ms = now;
     }
     watch(listener, false);
@@ -55,6 +59,7 @@ static bool accept_one(struct listener *listener)
     socklen_t len = sizeof peer;
     int fd = accept4(listener->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     int error = fd < 0 ? -errno : 0;
+    address_of_peer(&peer);
     if (fd >= 0)
         listener->on_accept(listener, fd, &peer);
     else if (error != -EAGAIN && !is_passing(error))
@@ -71,42 +76,78 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         continue;
 }
 
-static int resolve(const char *bind_to, int port, struct sockaddr_storage *out, socklen_t *len)
+static int port_options(int fd, const struct sockaddr_storage *at)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    struct addrinfo *found;
-    char service[16];
-    snprintf(service, sizeof service, "%d", port);
-    int error = getaddrinfo(bind_to, service, &hints, &found);
-    if (error != 0)
-        return error == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL;
-    memcpy(out, found->ai_addr, found->ai_addrlen);
-    *len = found->ai_addrlen;
-    freeaddrinfo(found);
+    int yes = 1, no = 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        (at->ss_family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no) != 0))
+        return -errno;
     return 0;
 }
 
-static int bind_and_listen(int fd, struct sockaddr_storage *address, socklen_t len)
+/* -EADDRINUSE when somebody listens there, -ECONNREFUSED when nobody does. */
+static int ask(const struct sockaddr_storage *at)
 {
-    int yes = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        bind(fd, (struct sockaddr *)address, len) != 0 || listen(fd, BACKLOG) != 0)
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
         return -errno;
-    len = sizeof *address;
-    return getsockname(fd, (struct sockaddr *)address, &len) == 0 ? 0 : -errno;
+    int error = connect(fd, (const struct sockaddr *)at, address_len(at)) == 0 ? 0 : -errno;
+    close(fd);
+    return error == 0 || error == -EAGAIN ? -EADDRINUSE : error;
+}
+
+/* Removes what a process that was killed has left. Nothing else: not a file of another kind, not a
+ * socket in use. */
+static int remove_stale(const struct sockaddr_storage *at, const char *path)
+{
+    struct stat file;
+    if (lstat(path, &file) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(file.st_mode))
+        return -EEXIST;
+    int error = ask(at);
+    if (error != -ECONNREFUSED)
+        return error;
+    return unlink(path) == 0 ? 0 : -errno;
+}
+
+static int bind_port(int fd, struct sockaddr_storage *at)
+{
+    socklen_t len = sizeof *at;
+    int error = port_options(fd, at);
+    if (error)
+        return error;
+    if (bind(fd, (struct sockaddr *)at, address_len(at)) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, (struct sockaddr *)at, &len) != 0)
+        return -errno;
+    return 0;
+}
+
+static int bind_path(struct listener *listener, int fd, const char *path)
+{
+    struct stat file;
+    struct sockaddr_storage *at = &listener->address;
+    int error = remove_stale(at, path);
+    if (error)
+        return error;
+    if (bind(fd, (struct sockaddr *)at, address_len(at)) != 0 || listen(fd, BACKLOG) != 0 ||
+        lstat(path, &file) != 0)
+        return -errno;
+    listener->device = file.st_dev;
+    listener->inode = file.st_ino;
+    return 0;
 }
 
 int listener_open(struct listener *listener, uv_loop_t *loop, const char *bind_to, int port)
 {
-    socklen_t len;
-    int error = resolve(bind_to, port, &listener->address, &len);
-    if (error)
-        return error;
+    const char *path = address_path(bind_to);
+    if (!address_from_bind(&listener->address, bind_to, port))
+        return -EINVAL;
     int fd = socket(listener->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    error = bind_and_listen(fd, &listener->address, len);
+    int error = path ? bind_path(listener, fd, path) : bind_port(fd, &listener->address);
     if (!error)
         error = uv_poll_init(loop, &listener->poll, fd);
     if (error) {
@@ -131,9 +172,24 @@ void listener_accept(struct listener *listener, bool on)
 
 int listener_port(const struct listener *listener)
 {
-    const struct sockaddr_storage *at = &listener->address;
-    return ntohs(at->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port
-                                           : ((const struct sockaddr_in *)at)->sin_port);
+    return address_port(&listener->address);
+}
+
+static const char *path_of(const struct listener *listener, char text[ADDRESS_TEXT])
+{
+    address_text(&listener->address, text);
+    return address_path(text);
+}
+
+/* Another process may have put its own in place of a file that somebody removed. */
+static void remove_own_file(const struct listener *listener)
+{
+    char text[ADDRESS_TEXT];
+    struct stat file;
+    const char *path = path_of(listener, text);
+    if (path && lstat(path, &file) == 0 && file.st_dev == listener->device &&
+        file.st_ino == listener->inode)
+        (void)!unlink(path);
 }
 
 void listener_close(struct listener *listener)
@@ -143,10 +199,27 @@ void listener_close(struct listener *listener)
     listener->open = listener->accepting = false;
     uv_close((uv_handle_t *)&listener->poll, NULL);
     uv_close((uv_handle_t *)&listener->pause, NULL);
+    remove_own_file(listener);
     close(listener->fd);
 }
 
-const char *listener_remedy(int status)
+static const char *path_remedy(int status)
+{
+    switch (status) {
+    case -EADDRINUSE:
+        return "stop what listens there (ss -lxp) or choose another path";
+    case -EEXIST:
+        return "it is no socket: remove it or choose another path";
+    case -ENOENT:
+        return "make its folder first";
+    case -EACCES:
+        return "choose a folder in which this user may write, and a socket that it may use";
+    default:
+        return "choose another path";
+    }
+}
+
+static const char *port_remedy(int status)
 {
     switch (status) {
     case -EADDRINUSE:
@@ -155,7 +228,16 @@ const char *listener_remedy(int status)
         return "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE";
     case -EADDRNOTAVAIL:
         return "choose an address of this machine, 0.0.0.0 or ::";
+    case -EAFNOSUPPORT:
+        return "this machine has no IPv6: choose an IPv4 address, as 0.0.0.0";
     default:
         return "choose another address or port";
     }
+}
+
+void listener_explain(const struct listener *listener, int status, char *text, size_t size)
+{
+    char at[ADDRESS_TEXT];
+    const char *remedy = path_of(listener, at) ? path_remedy(status) : port_remedy(status);
+    snprintf(text, size, "%s: %s: %s", at, uv_strerror(status), remedy);
 }

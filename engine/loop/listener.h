@@ -1,12 +1,13 @@
-/* A listening TCP socket that accepts in batches. A process without descriptors or memory pauses
- * instead of spinning: what waits stays in the kernel's backlog. Loop's thread, or before the loop
- * runs. */
+/* A listening socket, TCP or Unix-domain, that accepts in batches. A process without descriptors or
+ * memory pauses instead of spinning: what waits stays in the kernel's backlog. Loop's thread, or
+ * before the loop runs. */
 #pragma once
 
-#include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <uv.h>
 
 struct listener {
@@ -16,13 +17,16 @@ struct listener {
     bool open, accepting;
     uint64_t failed_ms;              /* when a failed accept was last logged; 0: never */
     struct sockaddr_storage address; /* as bound: with its real port */
-    /* Takes the descriptor over: non-blocking, close-on-exec. */
+    dev_t device;                    /* of a Unix socket's file, as is inode */
+    ino_t inode;
+    /* Takes the descriptor over: non-blocking, close-on-exec. `peer` is plain (address_of_peer). */
     void (*on_accept)(struct listener *listener, int fd, const struct sockaddr_storage *peer);
     void *data; /* the owner's, as is on_accept: set before listener_accept */
 };
 
-/* Binds and listens; nothing is accepted yet. `bind` is a numeric address; port 0 is any free one.
- * Returns 0 or a negative errno; then nothing is open. */
+/* Binds and listens; nothing is accepted yet. `bind` is as address_from_bind reads it; port 0 is
+ * any free one; :: takes IPv4 too. A socket's file on which nobody listens any more is replaced;
+ * one in use is -EADDRINUSE, as a port. Returns 0 or a negative errno; then nothing is open. */
 int listener_open(struct listener *listener, uv_loop_t *loop, const char *bind, int port)
     __attribute__((warn_unused_result));
 
@@ -31,8 +35,9 @@ void listener_accept(struct listener *listener, bool on);
 
 int listener_port(const struct listener *listener);
 
-/* Twice does no harm. The struct must live until the loop has run once more. */
+/* Twice does no harm; a Unix socket's file goes too. The struct must live until the loop has run
+ * once more. */
 void listener_close(struct listener *listener);
 
-/* What to do about a status of listener_open, as the end of a message. */
-const char *listener_remedy(int status);
+/* After listener_open failed: where, what was wrong, and what to do. */
+void listener_explain(const struct listener *listener, int status, char *text, size_t size);

@@ -1,4 +1,5 @@
 #include "net/acceptor.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -77,10 +78,12 @@ static void refuse(struct server *server, int fd)
 {
     struct acceptor *a = server->acceptor;
     close(fd);
-    if (may_log(a, &server->refused_logged_ms))
-        log_warn("net",
-                 "server on port %d has its maxConnections of %u: new connections are refused",
-                 listener_port(&server->listener), server->count);
+    if (!may_log(a, &server->refused_logged_ms))
+        return;
+    char at[ADDRESS_TEXT];
+    address_text(&server->listener.address, at);
+    log_warn("net", "server on %s has its maxConnections of %u: new connections are refused", at,
+             server->count);
 }
 
 static void on_accept(struct listener *listener, int fd, const struct sockaddr_storage *peer)
@@ -131,14 +134,15 @@ static int open_server(struct acceptor *a, int index, char *error, size_t error_
     server->listener.on_accept = on_accept;
     server->listener.data = server;
     int status = listener_open(&server->listener, a->options.loop, at->bind, at->port);
+    char text[ADDRESS_TEXT + 256];
     if (status != 0) {
-        snprintf(error, error_size, "servers[%d] %s:%d: %s: %s", index, at->bind, at->port,
-                 uv_strerror(status), listener_remedy(status));
+        listener_explain(&server->listener, status, text, sizeof text);
+        snprintf(error, error_size, "servers[%d] %s", index, text);
         return status;
     }
     a->listening++;
-    log_info("net", "server listening on %s:%d (%s)", at->bind, listener_port(&server->listener),
-             config->entry);
+    address_text(&server->listener.address, text);
+    log_info("net", "server listening on %s (%s)", text, config->entry);
     return 0;
 }
 

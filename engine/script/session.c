@@ -425,20 +425,6 @@ static const struct conn_handlers conn_handlers = {
 
 /* -- the beginning -- */
 
-static void format_address(const struct sockaddr_storage *peer, char *out, size_t size)
-{
-    char ip[INET6_ADDRSTRLEN] = "";
-    if (peer->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
-        uv_ip6_name(in6, ip, sizeof ip);
-        snprintf(out, size, "[%s]:%u", ip, ntohs(in6->sin6_port));
-    } else {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
-        uv_ip4_name(in, ip, sizeof ip);
-        snprintf(out, size, "%s:%u", ip, ntohs(in->sin_port));
-    }
-}
-
 static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
 {
     struct script_env *env = vm->env;
@@ -454,7 +440,7 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     s->conn_ref = s->context_ref = s->message_ref = LUA_NOREF;
     list_init(&s->in_ready);
     list_init(&s->in_all);
-    format_address(&accepted->peer, s->remote, sizeof s->remote);
+    session_set_remote(s, &accepted->peer);
     return s;
 }
 

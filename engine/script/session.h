@@ -47,12 +47,15 @@ struct session {
     uint64_t context_bytes; /* set by consumers since it was last measured, at most */
     bool plain;             /* it has sent packets that are not the shipped WebSocket codec's */
     struct session_ws *ws;  /* of a client that speaks WebSocket (session_ws.h) */
-    char remote[64];        /* "ip:port" */
+    char remote[64];        /* "ip:port" (address_text) */
 };
 
 /* Takes over an accepted connection and runs on_connect. False when it could not: the descriptor is
  * closed and nothing else happened. */
 bool session_open(struct vm *vm, const struct msg_accepted *accepted);
+
+/* Where the client is, from here on. */
+void session_set_remote(struct session *s, const struct sockaddr_storage *peer);
 
 /* NULL: no such client, or its on_close has returned. */
 struct session *session_find(struct script_env *env, uint64_t id);

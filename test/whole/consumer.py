@@ -154,12 +154,13 @@ class Consumer:
 
     def __init__(self, address, spelling="A", topics=("chat", "conn"), on_event=None,
                  on_reply=None, credentials=None, receive_buffer=None, read_size=262144):
-        host, port = address.rsplit(":", 1) if isinstance(address, str) else ("127.0.0.1", address)
-        assert host == "127.0.0.1", host
+        if isinstance(address, str):
+            host, port = address.rsplit(":", 1)
+            address = host.strip("[]"), int(port)
         self.spelling, self.read_size = spelling, read_size
         self.on_event = on_event or (lambda event, consumer: None)
         self.on_reply = on_reply or (lambda reply: None)
-        client = wsclient.Client(int(port), receive_buffer=receive_buffer)
+        client = wsclient.Client(address, receive_buffer=receive_buffer)
         client.handshake("/ws/v1", [f"{k}: {v}" for k, v in basic(credentials).items()])
         self.sock, self.buffer = client.sock, client.buffer
         self.sock.setblocking(False)

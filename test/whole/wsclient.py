@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import os
+import pathlib
 import socket
 import struct
 
@@ -107,23 +108,34 @@ def parse_frame(buffer, at=0):
     return Frame(first & 0x0F, bytes(buffer[at + head:end]), bool(first & 0x80), first >> 4 & 7), end
 
 
-class Client:
-    """A connection to one port; `handshake` makes it a WebSocket."""
+def place(at):
+    """A port of 127.0.0.1, (HOST, PORT), or the pathlib.Path of a Unix socket: its family and what connect takes."""
+    if isinstance(at, pathlib.Path):
+        return socket.AF_UNIX, str(at)
+    host, port = ("127.0.0.1", at) if isinstance(at, int) else at
+    return socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
 
-    def __init__(self, port, *, timeout=10, source=None, receive_buffer=None):
-        self.sock = socket.socket()
+
+class Client:
+    """A connection to one port (`place`); `handshake` makes it a WebSocket. `first`: bytes sent at once."""
+
+    def __init__(self, port, *, timeout=10, source=None, receive_buffer=None, first=b""):
+        family, address = place(port)
+        self.sock = socket.socket(family)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source:
             self.sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
             self.sock.bind((source, 0))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.settimeout(seconds(timeout))
-        self.port = port
+        self.host = f"127.0.0.1:{port}" if isinstance(port, int) else "localhost"
         self.buffer = bytearray()
         self.answer = None
         try:
-            self.sock.connect(("127.0.0.1", port))
+            self.sock.connect(address)
+            self.sock.sendall(first)
         except BaseException:
             self.sock.close()
             raise
@@ -207,7 +219,7 @@ class Client:
     def handshake(self, path="/chat", headers=(), request=None, check=True):
         self.key = base64.b64encode(os.urandom(16)).decode()
         if request is None:
-            request = upgrade(path, self.key, headers, self.port)
+            request = upgrade(path, self.key, headers, host=self.host)
         self.raw(request)
         self.answer = self.http()
         if check:
@@ -304,8 +316,8 @@ class Client:
         return frames
 
 
-def upgrade(path, key, headers=(), port=80):
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket",
+def upgrade(path, key, headers=(), port=80, host=None):
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host or f'127.0.0.1:{port}'}", "Upgrade: websocket",
              "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
              *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1")
