@@ -1,7 +1,9 @@
 /* An answer to a handshake must not change with the bytes that follow, and what is accepted must be
  * well-formed whatever way it is looked at. */
+#include "proto/forwarded.h"
 #include "proto/handshake.h"
 
+#include "base/address.h"
 #include "base/check.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -85,6 +87,19 @@ static void check_headers(const struct handshake *h, const char *block)
     CHECK(!handshake_find(h, "Transfer-Encoding"));
 }
 
+/* Whom the proxies name, when every address is one's own. */
+static void check_forwarded(const struct handshake *h)
+{
+    char any4[] = "0.0.0.0/0", any6[] = "::/0", local[] = "unix", text[ADDRESS_TEXT];
+    char *const all[] = {any4, any6, local, NULL}, *const nobody[] = {NULL};
+    struct sockaddr_storage peer = {.ss_family = AF_UNIX}, again;
+    CHECK(!forwarded_client(h, nobody, &peer) && peer.ss_family == AF_UNIX);
+    bool found = forwarded_client(h, all, &peer);
+    CHECK(!found || handshake_find(h, "X-Forwarded-For"));
+    address_text(&peer, text);
+    CHECK(address_from_text(&again, text, strlen(text)) && address_same_host(&peer, &again));
+}
+
 static void check_accepted(const struct handshake *h, const char *block)
 {
     static const char start[] = "HTTP/1.1 101 Switching Protocols\r\n";
@@ -97,6 +112,7 @@ static void check_accepted(const struct handshake *h, const char *block)
     CHECK(h->host.len > 0 && h->key.len == HANDSHAKE_KEY_LEN);
     check_slice(h->uri, block, h->head_len);
     check_headers(h, block);
+    check_forwarded(h);
     handshake_answer(&answer, h, NULL);
     CHECK(answer.len > sizeof(start) && memcmp(answer.data, start, sizeof(start) - 1) == 0);
     CHECK(count_lines(answer.data, answer.len) == 5);
