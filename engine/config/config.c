@@ -42,6 +42,20 @@ static void finish_server(struct config_reader *reader, const char *base,
         server->ping_interval = (server->read_timeout + 1) / 2;
 }
 
+/* A header from anybody may name anybody. */
+static void check_proxies(struct config_reader *reader, const struct config_server *server)
+{
+    static char loopback[] = "127.0.0.0/8", loopback6[] = "::1", local[] = "unix";
+    static char *const near[] = {loopback, loopback6, local, NULL};
+    struct sockaddr_storage at;
+    if (server->proxy_protocol && !*server->trusted_proxies &&
+        address_from_bind(&at, server->listen.bind, 0) && !address_in(&at, near))
+        config_reader_warn(
+            reader, config_reader_place(reader, &server->proxy_protocol),
+            "proxyProtocol without trustedProxies: whoever can connect may claim any "
+            "address; list the proxies, or bind to an address that only they reach");
+}
+
 static void resolve_log(const char *base, struct config *config)
 {
     char *given = config->logging.filename;
@@ -230,6 +244,8 @@ static void finish(struct config_reader *reader, struct config_draft *draft)
     check_queue(reader, config);
     check_advertised(reader, config);
     check_listeners(reader, base, config);
+    for (size_t i = 0; i < config->server_count; i++)
+        check_proxies(reader, &config->servers[i]);
     free(base);
 }
 

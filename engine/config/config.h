@@ -58,7 +58,9 @@ struct config_server {
     uint32_t max_connections; /* 0: the descriptor limit */
     uint32_t max_subscriptions, max_channel_length;
     bool shared_encode; /* auto, or off */
-    char **origins;     /* NULL-terminated; empty: all */
+    bool proxy_protocol;
+    char **trusted_proxies; /* networks (address_in), NULL-terminated */
+    char **origins;         /* NULL-terminated; empty: all */
 };
 
 struct config {

@@ -51,8 +51,8 @@ static const struct config_choice levels[] = {
     {0},
 };
 static const struct config_choice yes_no[] = {
-    {"true", true, false}, {"false", false, false}, {"yes", true, false},
-    {"no", false, false}, {"on", true, false}, {"off", false, false}, {0},
+    {"true", true, false}, {"false", false, false}, {"yes", true, true},
+    {"no", false, true}, {"on", true, true}, {"off", false, true}, {0},
 };
 static const struct config_choice full[] = {{"block", false, false}, {"error", true, false}, {0}};
 static const struct config_choice affinity[] = {{"client", false, false}, {"any", true, false}, {0}};
@@ -196,6 +196,9 @@ static const struct config_key server_keys[] = {
     {.name = "maxSubscriptions", .kind = CONFIG_NUMBER, SERVER(max_subscriptions), RANGE(0, 1000000, 1000)},
     {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255)},
     {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
+    {.name = "proxyProtocol", .kind = CONFIG_CHOICE, SERVER(proxy_protocol), .choices = yes_no},
+    {.name = "trustedProxies", .kind = CONFIG_TEXTS, SERVER(trusted_proxies), .valid = config_value_is_network,
+     .allowed = "an IP address, a network as 10.0.0.0/8, or unix"},
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
     {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY},
     {.name = "compression", .kind = CONFIG_CHOICE, .choices = yes_no, .refused = NO_DEFLATE},

@@ -649,6 +649,18 @@ static const struct {
     {"engine: {apiServer: {advertise: 'x'}}",
      "1:33: error: engine.apiServer.advertise: found 'x'; allowed is HOST:PORT"},
     {"engine: {centerRegistry: 'x:0'}", "1:26: error: engine.centerRegistry: found 'x:0'"},
+    {"engine: {servers: [{proxyProtocol: v2}]}",
+     "1:36: error: engine.servers[0].proxyProtocol: found 'v2'; allowed is true or false"},
+    {"engine: {servers: [{trustedProxies: [10.0.0.1, 10.0.0.0/33]}]}",
+     "1:48: error: engine.servers[0].trustedProxies[1]: found '10.0.0.0/33'; allowed is an IP "
+     "address, a network as 10.0.0.0/8, or unix"},
+    {"engine: {servers: [{trustedProxies: 10.0.0.1}]}",
+     "1:37: error: engine.servers[0].trustedProxies: found '10.0.0.1'; allowed is a list of texts"},
+    {"engine: {servers: [{proxyProtocol: yes}, {port: 1, proxyProtocol: maybe, trustedProxies: "
+     "[a]}]}",
+     "1:67: error: engine.servers[1].proxyProtocol: found 'maybe'\n"
+     "1:91: error: engine.servers[1].trustedProxies[0]: found 'a'\n"
+     "1:36: warning: proxyProtocol without trustedProxies: whoever can connect may claim any"},
     {"engine: {servers: [{origins: x}]}",
      "1:30: error: engine.servers[0].origins: found 'x'; allowed is a list of texts"},
     {"engine: {apiServer: {origins: [a, {}]}}",
@@ -781,6 +793,22 @@ static void test_same_port_elsewhere_is_fine(void **state)
                      "127.0.0.2}, {port: 7000, bind: '::1'}, {port: 0}, {port: 0}, {port: 7001, "
                      "bind: 0.0.0.0}, {port: 7001, bind: '::1'}, {port: 7000, bind: 'unix:/a'}, "
                      "{port: 7000, bind: 'unix:/b'}]}"));
+}
+
+static void test_proxies(void **state)
+{
+    (void)state;
+    struct config *config = good(
+        "engine: {servers: [{proxy_protocol: true, trusted_proxies: [10.0.0.0/8, '::1', unix]}, "
+        "{port: 1, proxyProtocol: true, bind: 127.0.0.2}, {port: 2, proxyProtocol: true, bind: "
+        "'unix:/a'}, {port: 3, trustedProxies: [], proxyProtocol: off}]}");
+    char **trusted = config->servers[0].trusted_proxies;
+    assert_true(config->servers[0].proxy_protocol);
+    assert_string_equal(trusted[0], "10.0.0.0/8");
+    assert_string_equal(trusted[2], "unix");
+    assert_null(trusted[3]);
+    assert_false(config->servers[3].proxy_protocol);
+    config_free(config);
 }
 
 /* A relative path starts where those of scripts and logs do. */
@@ -1086,6 +1114,7 @@ int main(void)
         cmocka_unit_test(test_long_values_are_cut_in_reports),
         cmocka_unit_test(test_same_port_elsewhere_is_fine),
         cmocka_unit_test(test_unix_sockets),
+        cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_utf8_bom),
         cmocka_unit_test(test_deep_nesting),
         cmocka_unit_test(test_aliases_do_not_multiply),

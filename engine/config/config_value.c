@@ -90,6 +90,11 @@ bool config_value_is_bind(const char *text)
     return path ? *path != '\0' : address_from_ip(&address, text, 0);
 }
 
+bool config_value_is_network(const char *text)
+{
+    return address_is_network(text);
+}
+
 static bool is_bracketed_ipv6(const char *text, size_t len)
 {
     char inner[INET6_ADDRSTRLEN];

@@ -21,6 +21,9 @@ bool config_value_is_ip(const char *text);
 /* Where a server may listen: an address, IPv6 also in brackets, or unix:PATH. */
 bool config_value_is_bind(const char *text);
 
+/* An address, one with the bits of its network's prefix (10.0.0.0/8), or unix. */
+bool config_value_is_network(const char *text);
+
 /* HOST:PORT, [IPV6]:PORT; the port from 1 to 65535. */
 bool config_value_is_address(const char *text);
 bool config_value_is_address_or_empty(const char *text);

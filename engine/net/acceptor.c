@@ -20,7 +20,7 @@ struct server {
     struct acceptor *acceptor;
     struct listener listener;
     unsigned count; /* connections */
-    uint64_t refused_logged_ms;
+    uint64_t refused_logged_ms, stranger_logged_ms;
 };
 
 struct acceptor {
@@ -76,9 +76,8 @@ static int least_loaded(const struct acceptor *a)
 
 static void refuse(struct server *server, int fd)
 {
-    struct acceptor *a = server->acceptor;
     close(fd);
-    if (!may_log(a, &server->refused_logged_ms))
+    if (!may_log(server->acceptor, &server->refused_logged_ms))
         return;
     char at[ADDRESS_TEXT];
     address_text(&server->listener.address, at);
@@ -86,12 +85,36 @@ static void refuse(struct server *server, int fd)
              server->count);
 }
 
+/* It would not be asked for its PROXY header, as that would not be believed. */
+static bool is_stranger(const struct config_server *config, const struct sockaddr_storage *peer)
+{
+    return config->proxy_protocol && *config->trusted_proxies &&
+           !address_in(peer, config->trusted_proxies);
+}
+
+static void refuse_stranger(struct server *server, int fd, const struct sockaddr_storage *peer)
+{
+    close(fd);
+    if (!may_log(server->acceptor, &server->stranger_logged_ms))
+        return;
+    char at[ADDRESS_TEXT], from[ADDRESS_TEXT];
+    address_text(&server->listener.address, at);
+    address_text(peer, from);
+    log_warn("net", "server on %s refused a connection from %s, which is not in trustedProxies", at,
+             from);
+}
+
 static void on_accept(struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct server *server = listener->data;
     struct acceptor *a = server->acceptor;
     int index = (int)(server - a->servers), worker = least_loaded(a), one = 1;
-    unsigned max = a->options.config->servers[index].max_connections;
+    const struct config_server *config = &a->options.config->servers[index];
+    unsigned max = config->max_connections;
+    if (is_stranger(config, peer)) {
+        refuse_stranger(server, fd, peer);
+        return;
+    }
     if (max && server->count >= max) {
         refuse(server, fd);
         return;

@@ -57,6 +57,11 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted);
 /* Where the client is, from here on. */
 void session_set_remote(struct session *s, const struct sockaddr_storage *peer);
 
+/* The same by what the server's trusted proxies say in the client's request, if it came from one.
+ */
+struct handshake;
+void session_forwarded(struct session *s, const struct handshake *h);
+
 /* NULL: no such client, or its on_close has returned. */
 struct session *session_find(struct script_env *env, uint64_t id);
 

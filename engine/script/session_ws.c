@@ -153,6 +153,8 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
 {
     state_of(s)->asked = true;
     enum handshake_result result = handshake_parse(h, data, len);
+    if (result == HANDSHAKE_OK)
+        session_forwarded(s, h);
     if (result == HANDSHAKE_OK && !origin_allowed(s->vm->server->origins, h->origin)) {
         h->status = 403;
         h->why = "this origin is not allowed";

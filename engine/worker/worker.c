@@ -1,8 +1,11 @@
 #include "worker/worker.h"
+#include "base/address.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "msg/msg.h"
+#include "net/preface.h"
 #include "script/lua_modules.h"
 #include "script/lua_timer.h"
 #include "script/session.h"
@@ -16,6 +19,7 @@ enum {
     /* A turn's share of work before the loop polls again: what is left goes on in the next one. */
     TURN_SESSIONS = 1024,
     TURN_FLUSHES = 256,
+    PREFACE_LOG_MS = 10000,
     /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
      * before the end of the thread's stack. */
     STACK_SIZE = 64 * 1024 * 1024,
@@ -33,6 +37,8 @@ struct worker {
     uv_prepare_t turn; /* before the loop polls */
     uv_idle_t busy;    /* active while work is left, so that the poll does not block */
     struct conns conns;
+    struct prefaces prefaces;
+    uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
     struct script_env env;
     struct vm **vms;
     struct pulse pulse;
@@ -69,7 +75,8 @@ static void post_to_main(struct worker *w, struct msg *msg, int type)
 
 static void report_drained(struct worker *w)
 {
-    if (!w->draining || w->drained || counter_get(&w->stats.connections) > 0)
+    if (!w->draining || w->drained || counter_get(&w->stats.connections) > 0 ||
+        !list_empty(&w->prefaces.all))
         return;
     w->drained = true;
     post_to_main(w, xcalloc(1, sizeof(struct msg)), MSG_DRAINED);
@@ -97,15 +104,49 @@ static void on_gone(struct script_env *env, int server)
     report_drained(w);
 }
 
+static void open_session(struct worker *w, struct msg_accepted *m)
+{
+    if (!session_open(w->vms[m->server], m))
+        on_gone(&w->env, m->server);
+    free(m);
+}
+
+static void log_preface(struct worker *w, const struct msg_accepted *m, const char *why)
+{
+    char from[ADDRESS_TEXT];
+    uint64_t now = uv_now(&w->loop);
+    if (w->preface_logged_ms && now - w->preface_logged_ms < PREFACE_LOG_MS)
+        return;
+    w->preface_logged_ms = now;
+    address_text(&m->peer, from);
+    log_warn("net", "servers[%d] closed a connection from %s: %s", m->server, from, why);
+}
+
+static void on_preface(void *owner, struct msg_accepted *m, const char *why)
+{
+    struct worker *w = owner;
+    if (!why) {
+        open_session(w, m);
+        return;
+    }
+    if (!w->draining && !w->stopped)
+        log_preface(w, m, why);
+    on_gone(&w->env, m->server);
+    free(m);
+}
+
 static void on_accepted(struct worker *w, struct msg_accepted *m)
 {
+    const struct config_server *server = &w->options.config->servers[m->server];
     if (w->draining || w->stopped) {
         close(m->fd);
         on_gone(&w->env, m->server);
-    } else if (!session_open(w->vms[m->server], m)) {
-        on_gone(&w->env, m->server);
+        free(m);
+    } else if (server->proxy_protocol) {
+        preface_open(&w->prefaces, m, (uint64_t)server->handshake_timeout * 1000);
+    } else {
+        open_session(w, m);
     }
-    free(m);
 }
 
 static void on_command(struct worker *w, struct command *c)
@@ -125,6 +166,7 @@ static void on_command(struct worker *w, struct command *c)
 static void drain(struct worker *w)
 {
     w->draining = true;
+    prefaces_drop(&w->prefaces, "the engine is stopping");
     list_for_each(node, &w->env.all) session_dismiss(list_entry(node, struct session, in_all), 1001,
                                                      "", "the engine is stopping");
     report_drained(w);
@@ -199,6 +241,7 @@ struct worker *worker_new(const struct worker_options *options)
     w->turn.data = w;
     CHECK(uv_prepare_start(&w->turn, on_turn) == 0);
     conns_init(&w->conns, &w->loop, &w->wheel);
+    prefaces_init(&w->prefaces, &w->loop, &w->wheel, on_preface, w);
     init_env(w);
     w->vms = xcalloc(options->config->server_count + 1, sizeof(struct vm *));
     return w;
@@ -264,6 +307,7 @@ void worker_free(struct worker *w)
 {
     w->stopped = w->env.over = true;
     mailbox_drain(&w->box);
+    prefaces_drop(&w->prefaces, "the engine is stopping");
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));
     for (size_t i = 0; i < w->options.config->server_count; i++)
