@@ -204,8 +204,8 @@ static bool packet_length(struct session *s, size_t there, size_t *n)
     else if (value > (lua_Number)there && !s->discarded)
         wrong = "returned a length past the end of buf";
     if (wrong) {
-        log_error("script", "protocol_input of client %llu %s (got %s, buf has %zu bytes)",
-                  (unsigned long long)s->id, wrong,
+        log_error("script", "protocol_input of client %llu (%s) %s (got %s, buf has %zu bytes)",
+                  (unsigned long long)s->id, s->remote, wrong,
                   lua_isnumber(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1), there);
         counter_add(&s->vm->env->stats->script_errors, 1);
         session_close(s, "protocol_input returned a wrong length");

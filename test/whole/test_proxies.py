@@ -208,6 +208,14 @@ def test_forwarded(behind, headers, seen):
         assert client.ask("who?").split(" ") == [own(client), seen or own(client)]
 
 
+def test_errors_in_the_log_name_the_client(make_engine):
+    engine = make_engine(ENTRY + "function on_message() error('boom') end",
+                         server={"trustedProxies": ["127.0.0.1"]})
+    with Client(engine.port) as client:
+        client.handshake("/", ["X-Forwarded-For: 203.0.113.7"]).send("x")
+        engine.wait_output(r"on_message of client \d+ \(203\.0\.113\.7:0\): .*boom")
+
+
 def test_forwarded_by_a_stranger(behind):
     with Client(behind.port, source="127.0.0.3") as client:
         client.handshake("/", ["X-Forwarded-For: 203.0.113.7"])
