@@ -84,6 +84,16 @@ def free_port():
         return port
 
 
+def has_ipv6():
+    """Has the kernel an IPv6 loopback?"""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def yaml(value, depth=0):
     """Block style, as people write it; strings are quoted as JSON, which YAML reads."""
     pad = "  " * depth

@@ -12,19 +12,10 @@ import pytest
 
 import lab
 from consumer import Consumer, basic
-from harness import probe_binary, seconds, wait_until, yaml
+from harness import has_ipv6, probe_binary, seconds, wait_until, yaml
 from lab import Lab
 from probe import Probe
 from wsclient import PING, place
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this kernel has no IPv6 loopback (::1)")
