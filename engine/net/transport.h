@@ -39,8 +39,8 @@ struct transport {
 /* Where reads land: one buffer for all connections of a loop. */
 enum { TRANSPORT_READ_MAX = 16 * 1024 };
 
-/* Takes over an accepted TCP socket. NULL when libuv refuses it; the descriptor is closed then.
- * `scratch` has TRANSPORT_READ_MAX bytes and outlives the transport. */
+/* Takes over an accepted stream socket, TCP or Unix-domain. NULL when libuv refuses it; the
+ * descriptor is closed then. `scratch` has TRANSPORT_READ_MAX bytes and outlives the transport. */
 struct transport *transport_tcp_new(uv_loop_t *loop, int fd, char *scratch,
                                     const struct transport_events *events, void *owner);
 

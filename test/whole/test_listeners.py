@@ -12,13 +12,10 @@ import pytest
 
 import lab
 from consumer import Consumer, basic
-from harness import has_ipv6, probe_binary, seconds, wait_until, yaml
+from harness import needs_ipv6, probe_binary, seconds, wait_until, yaml
 from lab import Lab
 from probe import Probe
 from wsclient import PING, place
-
-
-ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this kernel has no IPv6 loopback (::1)")
 
 
 def get(at, path, credentials=None):
@@ -60,7 +57,7 @@ def play(server, api):
 
 # ---- IPv6
 
-@ipv6
+@needs_ipv6
 @pytest.mark.parametrize("bind", ["::1", "[::1]"])
 def test_ipv6_on_every_listener(make_engine, bind):
     engine = make_engine(lab.ENTRY, start=False)
@@ -80,7 +77,7 @@ def test_ipv6_on_every_listener(make_engine, bind):
     engine.wait_output(r"consumer \[::1\]:\d+ takes t")
 
 
-@ipv6
+@needs_ipv6
 def test_every_address_is_both_families(make_engine):
     """bind `::`: IPv4 too, and its clients look like IPv4 clients."""
     engine = make_engine(lab.ENTRY, server={"bind": "::"}, api={"bind": "::"}, center={"bind": "::"})
@@ -91,7 +88,7 @@ def test_every_address_is_both_families(make_engine):
             assert client.lua("return conn:remote_addr()") == [f"{shown}:{client.sock.getsockname()[1]}"]
 
 
-@ipv6
+@needs_ipv6
 def test_the_consumer_library_over_ipv6(make_engine, run_program):
     engine = make_engine(lab.ENTRY, center={"bind": "::1"}, api={"bind": "::1"})
     probe = Probe(run_program(probe_binary(), "--center", f"[::1]:{engine.center_port}", "--topics", "t", wait=False,

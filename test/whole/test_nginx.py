@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import lab
-from harness import CHAT_ENTRY, ROOT, free_port, has_ipv6, seconds, wait_until
+from harness import CHAT_ENTRY, ROOT, free_port, has_ipv6, needs_ipv6, seconds, wait_until
 from lab import Lab
 from wsclient import BINARY, CLOSE, Client
 
@@ -144,9 +144,13 @@ def test_the_clients_address(behind):
             client.handshake("/chat", headers)
             client.send("=return conn:remote_addr()")
             assert lab.values(client.text()) == ["127.0.0.5:0"]
-    if has_ipv6():
-        with ChatLab(("::1", nginx.port)) as client:
-            assert client.lua("return conn:remote_addr()") == ["[::1]:0"]
+
+
+@needs_ipv6
+def test_the_clients_ipv6_address(behind):
+    _, nginx = behind
+    with ChatLab(("::1", nginx.port)) as client:
+        assert client.lua("return conn:remote_addr()") == ["[::1]:0"]
 
 
 def test_the_clients_address_through_a_stream(behind):
