@@ -130,6 +130,26 @@ def test_unix_sockets_on_every_listener(on_unix):
     assert not list((engine.folder / "run").iterdir())
 
 
+def test_commands_over_http_on_a_unix_socket(on_unix):
+    """As over TCP, one request after the other on one connection."""
+    engine = on_unix()
+    client = Lab(engine.server_at)
+    api = http.client.HTTPConnection("localhost")
+    api.sock = socket.socket(socket.AF_UNIX)
+    api.sock.settimeout(seconds(10))
+    api.sock.connect(str(engine.api_at))
+    for number in range(3):
+        api.request("POST", "/v1/mesh/send", json.dumps({"c": str(client.id), "d": f"down {number}"}))
+        answer = api.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
+        if answer.will_close:
+            api.sock = socket.socket(socket.AF_UNIX)
+            api.sock.connect(str(engine.api_at))
+        assert client.text() == f"down {number}"
+    api.close()
+
+
 def test_the_ends_of_unix_clients(on_unix):
     """A reset cannot be sent on a Unix socket; hang-ups, half-closes and unread input must be seen all the same."""
     engine = on_unix()

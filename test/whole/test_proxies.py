@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from harness import wait_until
+import kinds
+from harness import free_port, wait_until
 from wsclient import Client, Closed
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -206,6 +207,38 @@ def test_forwarded(behind, headers, seen):
     with Client(behind.port, source="127.0.0.2") as client:
         client.handshake("/", headers)
         assert client.ask("who?").split(" ") == [own(client), seen or own(client)]
+
+
+APP = """
+local app = {}
+function app.connected() end
+function app.opened() end
+function app.closed() end
+function app.message(conn) app.send(conn, conn:remote_addr(), "text") end
+return app
+"""
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_every_kind_of_server(make_engine, kind):
+    engine = kinds.make(make_engine, kind, APP, server={"trustedProxies": ["127.0.0.1"]}, servers=[
+        {"port": free_port(), "proxyProtocol": True, "entry": "lua/entry.lua", **kinds.KINDS[kind],
+         "options": [{"name": "path", "value": kinds.PATH}]}])
+    with Client(engine.port) as client:
+        client.handshake(kinds.PATH, ["X-Forwarded-For: 203.0.113.7"])
+        assert client.ask("who?") == "203.0.113.7:0"
+    with Client(engine.config["engine"]["servers"][1]["port"], first=LINE) as client:
+        assert client.handshake(kinds.PATH).ask("who?") == "203.0.113.7:56324"
+
+
+def test_remote_addr_of_the_server_table(make_engine):
+    engine = make_engine("""
+        function on_handshake(id, headers, server) mix.websocket():send(server.RemoteAddr) end
+        function on_message() end
+        """, server={"protocol": "websocket", "trustedProxies": ["127.0.0.1"]})
+    with Client(engine.port) as client:
+        client.handshake("/", ["X-Forwarded-For: 203.0.113.7"])
+        assert client.text() == "203.0.113.7:0"
 
 
 def test_errors_in_the_log_name_the_client(make_engine):
