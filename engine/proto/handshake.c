@@ -25,7 +25,7 @@ static bool is_alnum(char c)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_token(char c)
+bool handshake_is_token(char c)
 {
     return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
 }
@@ -109,7 +109,8 @@ static enum handshake_result version(struct parser *p)
 static enum handshake_result request_line(struct parser *p)
 {
     struct handshake *out = p->out;
-    enum handshake_result result = field(p, is_token, ' ', &out->method, "malformed method");
+    enum handshake_result result =
+        field(p, handshake_is_token, ' ', &out->method, "malformed method");
     if (result == HANDSHAKE_OK)
         result = field(p, is_visible, ' ', &out->uri, "malformed request target");
     if (result == HANDSHAKE_OK)
@@ -136,7 +137,8 @@ static enum handshake_result header_line(struct parser *p)
     if (out->header_count == HANDSHAKE_HEADERS_MAX)
         return bad(out, 431, "too many header fields");
     struct handshake_header *header = &out->headers[out->header_count];
-    enum handshake_result result = field(p, is_token, ':', &header->name, "malformed header name");
+    enum handshake_result result =
+        field(p, handshake_is_token, ':', &header->name, "malformed header name");
     if (result == HANDSHAKE_OK)
         result = run(p, is_value, &header->value);
     if (result == HANDSHAKE_OK)
@@ -308,7 +310,6 @@ static enum handshake_result check_request(struct handshake *h)
         if (result != HANDSHAKE_OK)
             return result;
     }
-    h->extensions = first_value(h, "Sec-WebSocket-Extensions");
     h->protocols = first_value(h, "Sec-WebSocket-Protocol");
     h->origin = first_value(h, "Origin");
     return HANDSHAKE_OK;
@@ -332,7 +333,14 @@ enum handshake_result handshake_parse(struct handshake *out, const char *data, s
 
 const struct handshake_header *handshake_find(const struct handshake *h, const char *name)
 {
-    for (size_t i = 0; i < h->header_count; i++)
+    return handshake_next(h, name, NULL);
+}
+
+const struct handshake_header *handshake_next(const struct handshake *h, const char *name,
+                                              const struct handshake_header *last)
+{
+    size_t first = last ? (size_t)(last - h->headers) + 1 : 0;
+    for (size_t i = first; i < h->header_count; i++)
         if (slice_is(h->headers[i].name, name))
             return &h->headers[i];
     return NULL;

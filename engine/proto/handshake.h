@@ -21,7 +21,7 @@ struct handshake_header {
 struct handshake {
     struct slice method, version, host, key;
     struct slice uri; /* in origin form: what an absolute form names is cut to its path and query */
-    struct slice extensions, protocols, origin; /* of the first such header; empty when absent */
+    struct slice protocols, origin; /* of the first such header; empty when absent */
     struct handshake_header headers[HANDSHAKE_HEADERS_MAX];
     size_t header_count;
     size_t head_len; /* bytes up to and with the empty line */
@@ -38,6 +38,13 @@ enum handshake_result handshake_parse(struct handshake *out, const char *data, s
 
 /* The first header of that name, whatever its case; NULL when there is none. */
 const struct handshake_header *handshake_find(const struct handshake *h, const char *name);
+
+/* The first one behind `last`; NULL `last`: of all. */
+const struct handshake_header *handshake_next(const struct handshake *h, const char *name,
+                                              const struct handshake_header *last);
+
+/* May it stand in a token (RFC 9110 section 5.6.2)? */
+bool handshake_is_token(char c);
 
 enum { HANDSHAKE_KEY_LEN = 24, HANDSHAKE_ACCEPT_LEN = 28 };
 

@@ -70,7 +70,12 @@ static void parts_of_a_request(void **state)
     assert_slice(h.version, "HTTP/1.1");
     assert_slice(h.host, "[::1]:80");
     assert_slice(h.key, KEY);
-    assert_slice(h.extensions, "permessage-deflate; a=\"b, c\"");
+    const struct handshake_header *extensions =
+        handshake_next(&h, "sec-websocket-extensions", NULL);
+    assert_slice(extensions->value, "permessage-deflate; a=\"b, c\"");
+    extensions = handshake_next(&h, "sec-websocket-extensions", extensions);
+    assert_slice(extensions->value, "second");
+    assert_null(handshake_next(&h, "sec-websocket-extensions", extensions));
     assert_slice(h.protocols, "chat, superchat");
     assert_slice(h.origin, "http://example.org");
     assert_int_equal(h.header_count, 11);
@@ -86,7 +91,7 @@ static void absent_headers_are_empty(void **state)
     struct handshake h;
     (void)state;
     assert_int_equal(handshake_parse(&h, GOOD, strlen(GOOD)), HANDSHAKE_OK);
-    assert_int_equal(h.extensions.len, 0);
+    assert_null(handshake_next(&h, "Sec-WebSocket-Extensions", NULL));
     assert_int_equal(h.protocols.len, 0);
     assert_int_equal(h.origin.len, 0);
 }
