@@ -9,10 +9,11 @@
 
 enum {
     CODE_PROTOCOL = 1002,
-    CODE_NOT_UTF8 = 1007,
+    CODE_BAD_DATA = 1007,
     CODE_TOO_BIG = 1009,
     BIT_FIN = 0x80,
     BITS_RSV = 0x70,
+    BIT_RSV1 = 0x40,
     BITS_OPCODE = 0x0F,
     BIT_CONTROL = 0x08,
     BIT_MASKED = 0x80,
@@ -23,18 +24,22 @@ enum {
     REASON_MAX = CONTROL_MAX - 2,
     MASK_LEN = 4,
     MESSAGE_CAP_MIN = 256,
+    PACKED_EXTRA = 1024,
     SCRATCH_KEEP = 64 * 1024,
 };
 
 struct header {
     uint8_t opcode;
     bool fin;
+    bool packed;
     size_t size; /* of the header itself */
     uint64_t len;
     uint8_t mask[MASK_LEN];
 };
 
 enum header_state { HEADER_MORE, HEADER_WHOLE, HEADER_BAD };
+
+static const char too_big[] = "message too big";
 
 void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message)
 {
@@ -44,6 +49,11 @@ void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message)
 void ws_decoder_fini(struct ws_decoder *decoder)
 {
     buf_free(&decoder->message);
+}
+
+void ws_decoder_inflate(struct ws_decoder *decoder, struct deflate *deflate)
+{
+    decoder->deflate = deflate;
 }
 
 bool ws_decoder_pending(const struct ws_decoder *decoder)
@@ -82,10 +92,18 @@ static uint64_t big_endian(const uint8_t *at, size_t len)
     return value;
 }
 
+/* Only the first frame of a message says that it is compressed. */
+static bool may_be_packed(const struct ws_decoder *decoder, uint8_t byte)
+{
+    uint8_t opcode = byte & BITS_OPCODE;
+    return decoder->deflate && (byte & BITS_RSV) == BIT_RSV1 &&
+           (opcode == WS_OP_TEXT || opcode == WS_OP_BINARY);
+}
+
 static const char *bad_first_byte(const struct ws_decoder *decoder, uint8_t byte)
 {
     uint8_t opcode = byte & BITS_OPCODE;
-    if (byte & BITS_RSV)
+    if (byte & BITS_RSV && !may_be_packed(decoder, byte))
         return "reserved bit set";
     if (opcode > WS_OP_PONG || (opcode > WS_OP_BINARY && opcode < WS_OP_CLOSE))
         return "reserved opcode";
@@ -121,6 +139,17 @@ static enum header_state bad_header(struct ws_item *item, uint16_t code, const c
     return HEADER_BAD;
 }
 
+/* How long the frame may be. A compressed message may be an eighth longer than what it holds, as
+ * the worst that a compressor does to what it cannot compress: 9 bits for a byte. */
+static uint64_t room_for(const struct ws_decoder *decoder, const struct header *header)
+{
+    uint64_t max = decoder->max_message;
+    if (!header->packed)
+        return max - decoder->message.len;
+    uint64_t fed = decoder->packed ? deflate_fed(decoder->deflate) : 0;
+    return max + max / 8 + PACKED_EXTRA - fed;
+}
+
 static enum header_state read_length(const struct ws_decoder *decoder, const uint8_t *at,
                                      size_t len, struct header *header, struct ws_item *item)
 {
@@ -132,9 +161,8 @@ static enum header_state read_length(const struct ws_decoder *decoder, const uin
     header->len = size == 0 ? at[1] & BITS_LENGTH : big_endian(at + 2, size);
     if ((size == 2 && header->len < LENGTH_16) || (size == 8 && header->len <= UINT16_MAX))
         return bad_header(item, CODE_PROTOCOL, "length is not in its shortest form");
-    if (!(header->opcode & BIT_CONTROL) &&
-        header->len > decoder->max_message - decoder->message.len)
-        return bad_header(item, CODE_TOO_BIG, "message too big");
+    if (!(header->opcode & BIT_CONTROL) && header->len > room_for(decoder, header))
+        return bad_header(item, CODE_TOO_BIG, too_big);
     header->size = 2 + size + MASK_LEN;
     return HEADER_WHOLE;
 }
@@ -149,6 +177,8 @@ static enum header_state read_header(const struct ws_decoder *decoder, const uin
         return bad_header(item, CODE_PROTOCOL, why);
     header->opcode = at[0] & BITS_OPCODE;
     header->fin = at[0] & BIT_FIN;
+    header->packed =
+        header->opcode == WS_OP_CONTINUATION ? decoder->packed : (at[0] & BIT_RSV1) != 0;
     if (len < 2)
         return HEADER_MORE;
     if ((why = bad_second_byte(header->opcode, at[1])))
@@ -180,7 +210,12 @@ static enum ws_event fail(struct ws_decoder *decoder, struct ws_item *item, uint
 
 static enum ws_event fail_utf8(struct ws_decoder *decoder, struct ws_item *item)
 {
-    return fail(decoder, item, CODE_NOT_UTF8, "not UTF-8");
+    return fail(decoder, item, CODE_BAD_DATA, "not UTF-8");
+}
+
+static enum ws_event fail_too_big(struct ws_decoder *decoder, struct ws_item *item)
+{
+    return fail(decoder, item, CODE_TOO_BIG, too_big);
 }
 
 /* A payload that is whole in the input, unmasked into the scratch buffer. */
@@ -207,7 +242,7 @@ static enum ws_event take_close(struct ws_decoder *decoder, struct ws_item *item
     item->data += 2;
     item->len -= 2;
     if (!utf8_valid(item->data, item->len))
-        return fail(decoder, item, CODE_NOT_UTF8, "close reason is not UTF-8");
+        return fail(decoder, item, CODE_BAD_DATA, "close reason is not UTF-8");
     return end(decoder, WS_CLOSE);
 }
 
@@ -231,6 +266,7 @@ static void begin_frame(struct ws_decoder *decoder, const struct header *header)
         decoder->opcode = header->opcode;
     decoder->left = header->len;
     decoder->fin = header->fin;
+    decoder->packed = header->packed;
     memcpy(decoder->mask, header->mask, MASK_LEN);
 }
 
@@ -239,7 +275,8 @@ static void begin_frame(struct ws_decoder *decoder, const struct header *header)
 static char *reserve(struct ws_decoder *decoder, size_t extra)
 {
     struct buf *message = &decoder->message;
-    uint64_t most = decoder->fin ? message->len + decoder->left : decoder->max_message;
+    uint64_t most =
+        decoder->fin && !decoder->packed ? message->len + decoder->left : decoder->max_message;
     uint64_t cap = message->cap * 2 > MESSAGE_CAP_MIN ? message->cap * 2 : MESSAGE_CAP_MIN;
     if (message->cap - message->len >= extra)
         return message->data + message->len;
@@ -252,18 +289,80 @@ static char *reserve(struct ws_decoder *decoder, size_t extra)
     return message->data + message->len;
 }
 
-/* What `data` has of the current frame's payload. Returns false when it is not the text it must be.
- */
-static bool take_piece(struct ws_decoder *decoder, const char *data, size_t len)
+static void unmask_next(struct ws_decoder *decoder, char *to, const char *data, size_t len)
 {
-    if (len == 0)
-        return true;
-    char *to = reserve(decoder, len);
     unmask(to, data, len, decoder->mask);
     turn_mask(decoder->mask, len);
-    decoder->message.len += len;
     decoder->left -= len;
-    return decoder->opcode != WS_OP_TEXT || utf8_feed(&decoder->utf8, to, len);
+}
+
+/* The last `len` bytes of the message, which are new. Returns false when they are not the text they
+ * must be. */
+static bool check_text(struct ws_decoder *decoder, const char *data, size_t len)
+{
+    return decoder->opcode != WS_OP_TEXT || utf8_feed(&decoder->utf8, data, len);
+}
+
+/* What `data` has of the current frame's payload. WS_MORE, or WS_FAIL. */
+static enum ws_event take_piece(struct ws_decoder *decoder, const char *data, size_t len,
+                                struct ws_item *item)
+{
+    char *to = reserve(decoder, len);
+    unmask_next(decoder, to, data, len);
+    decoder->message.len += len;
+    return check_text(decoder, to, len) ? WS_MORE : fail_utf8(decoder, item);
+}
+
+/* A piece that would go beyond the limit is taken up to there: its text fails first if it is bad,
+ * however the stream was cut. */
+static enum ws_event append_inflated(struct ws_decoder *decoder, struct slice piece,
+                                     struct ws_item *item)
+{
+    uint64_t room = decoder->max_message - decoder->message.len;
+    if (room == 0)
+        return fail_too_big(decoder, item);
+    size_t len = piece.len < room ? piece.len : (size_t)room;
+    char *to = reserve(decoder, len);
+    memcpy(to, piece.data, len);
+    decoder->message.len += len;
+    if (!check_text(decoder, to, len))
+        return fail_utf8(decoder, item);
+    return len == piece.len ? WS_MORE : fail_too_big(decoder, item);
+}
+
+static enum ws_event inflate_fed(struct ws_decoder *decoder, struct ws_item *item)
+{
+    for (;;) {
+        struct slice piece;
+        enum deflate_state state = deflate_pull(decoder->deflate, &piece);
+        if (state == DEFLATE_MORE)
+            return WS_MORE;
+        if (state == DEFLATE_BAD)
+            return fail(decoder, item, CODE_BAD_DATA, "not deflate data");
+        enum ws_event event = append_inflated(decoder, piece, item);
+        if (event != WS_MORE)
+            return event;
+    }
+}
+
+static enum ws_event take_packed_piece(struct ws_decoder *decoder, struct buf *scratch,
+                                       const char *data, size_t len, struct ws_item *item)
+{
+    scratch->len = 0;
+    char *to = buf_reserve(scratch, len);
+    unmask_next(decoder, to, data, len);
+    deflate_feed(decoder->deflate, to, len);
+    return inflate_fed(decoder, item);
+}
+
+/* No byte at all stands for no message at all: some clients send that where one byte would say it.
+ */
+static enum ws_event end_packed(struct ws_decoder *decoder, struct ws_item *item)
+{
+    if (deflate_fed(decoder->deflate) == 0)
+        return WS_MORE;
+    deflate_feed_end(decoder->deflate);
+    return inflate_fed(decoder, item);
 }
 
 /* The joined message moves to the scratch buffer: no big memory stays with a silent connection. */
@@ -297,7 +396,7 @@ static enum ws_event take_frame(struct ws_decoder *decoder, struct buf *scratch,
     if (control && !whole)
         return WS_MORE;
     *eaten += header.size;
-    if (control || (whole && header.fin && header.opcode != WS_OP_CONTINUATION)) {
+    if (control || (whole && header.fin && header.opcode != WS_OP_CONTINUATION && !header.packed)) {
         *eaten += (size_t)header.len;
         take_whole(scratch, &header, data + header.size, item);
         return control ? take_control(decoder, item) : take_message(decoder, item);
@@ -310,14 +409,18 @@ static enum ws_event take_frame(struct ws_decoder *decoder, struct buf *scratch,
 static enum ws_event take_payload(struct ws_decoder *decoder, struct buf *scratch, const char *data,
                                   size_t len, size_t *eaten, struct ws_item *item)
 {
+    enum ws_event event = WS_MORE;
     if (len > decoder->left)
         len = (size_t)decoder->left;
     *eaten += len;
-    if (!take_piece(decoder, data, len))
-        return fail_utf8(decoder, item);
-    if (decoder->left > 0 || !decoder->fin)
-        return WS_MORE;
-    return finish_message(decoder, scratch, item);
+    if (len > 0)
+        event = decoder->packed ? take_packed_piece(decoder, scratch, data, len, item)
+                                : take_piece(decoder, data, len, item);
+    if (event != WS_MORE || decoder->left > 0 || !decoder->fin)
+        return event;
+    if (decoder->packed)
+        event = end_packed(decoder, item);
+    return event == WS_MORE ? finish_message(decoder, scratch, item) : event;
 }
 
 static enum ws_event next_event(struct ws_decoder *decoder, struct buf *scratch, const char *data,
@@ -360,6 +463,13 @@ size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len)
     for (size_t i = 0; i < size; i++)
         out[2 + i] = (char)((uint64_t)len >> 8 * (size - 1 - i));
     return 2 + size;
+}
+
+size_t ws_header_packed(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len)
+{
+    size_t size = ws_header(out, opcode, len);
+    out[0] |= BIT_RSV1;
+    return size;
 }
 
 void ws_encode(struct buf *out, enum ws_opcode opcode, const void *data, size_t len)

@@ -4,10 +4,14 @@
  * The decoder eats a stream of client frames. Fragments are joined; control frames between them
  * come out as they come in; text is checked as it arrives, so that a bad byte fails at once, inside
  * an unfinished frame too. After WS_CLOSE or WS_FAIL the stream is over: whatever follows is eaten.
- */
+ *
+ * With permessage-deflate (RFC 7692) a message comes out inflated, and its text is checked as it is
+ * inflated. The limit counts what is inflated: memory ends there however far a message would swell.
+ * What is no deflate data fails with 1007: the frames are in order, what they hold is not. */
 #pragma once
 
 #include "base/buf.h"
+#include "proto/deflate.h"
 #include "proto/utf8.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,11 +56,16 @@ struct ws_decoder {
     uint8_t opcode;       /* of the message that has begun; WS_OP_CONTINUATION: none has */
     bool fin;             /* the current data frame ends its message */
     bool over;            /* after WS_CLOSE or WS_FAIL */
+    bool packed;          /* the message that has begun is compressed */
     struct utf8 utf8;     /* of the text that has begun; between two it is at a start by itself */
+    struct deflate *deflate; /* the caller's; NULL: messages must not be compressed */
 };
 
 void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message);
 void ws_decoder_fini(struct ws_decoder *decoder);
+
+/* Messages may be compressed. Before the first byte; `deflate` must outlive the decoder's use. */
+void ws_decoder_inflate(struct ws_decoder *decoder, struct deflate *deflate);
 
 /* Eats input up to the next event. *eaten: how many bytes; call again with the rest until WS_MORE.
  * Payloads of data frames are eaten as they come; a header or a control frame that is not whole yet
@@ -74,6 +83,9 @@ enum { WS_HEADER_MAX = 10 };
 
 /* Writes the header of an unmasked final frame; returns its length. */
 size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
+
+/* The same of a compressed message; `len` is the compressed length. */
+size_t ws_header_packed(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
 
 /* Appends a whole unmasked frame. */
 void ws_encode(struct buf *out, enum ws_opcode opcode, const void *data, size_t len);

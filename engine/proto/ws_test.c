@@ -14,8 +14,13 @@ enum { FIN = 0x80, MASKED = 0x80, NO_LIMIT = 1 << 30 };
 
 static const uint8_t mask[4] = {0x37, 0xFA, 0x21, 0x3D};
 
+/* Of the connections that are tested; NULL: no compression. */
+static const struct deflate_terms *terms;
+static struct deflate_pool *pool;
+
 struct feeder {
     struct ws_decoder decoder;
+    struct deflate *deflate;
     struct buf scratch, uneaten, log;
     enum ws_event last;
     uint16_t code;
@@ -108,11 +113,14 @@ static void feeder_init(struct feeder *f, uint64_t max_message)
 {
     *f = (struct feeder){0};
     ws_decoder_init(&f->decoder, max_message);
+    if (terms)
+        ws_decoder_inflate(&f->decoder, f->deflate = deflate_new(pool, terms));
 }
 
 static void feeder_fini(struct feeder *f)
 {
     ws_decoder_fini(&f->decoder);
+    deflate_free(f->deflate);
     buf_free(&f->scratch);
     buf_free(&f->uneaten);
     buf_free(&f->log);
@@ -741,6 +749,290 @@ static void the_decoder_is_small(void **state)
     assert_true(sizeof(struct ws_decoder) <= 64);
 }
 
+/* ---- tests: compression ---- */
+
+enum { RSV1 = 0x40 };
+
+static const struct deflate_terms fresh = {false, false, 15, 15};
+static const struct deflate_terms kept = {true, true, 12, 12};
+
+static int with_fresh_terms(void **state)
+{
+    (void)state;
+    terms = &fresh;
+    pool = deflate_pool_new();
+    return 0;
+}
+
+static int with_kept_terms(void **state)
+{
+    with_fresh_terms(state);
+    terms = &kept;
+    return 0;
+}
+
+static int without_terms(void **state)
+{
+    (void)state;
+    terms = NULL;
+    deflate_pool_free(pool);
+    return 0;
+}
+
+/* A compressed message in frames of `step` bytes, and a ping behind each. */
+static void put_packed(struct buf *stream, struct deflate *sender, uint8_t opcode, const char *data,
+                       size_t len, size_t step)
+{
+    struct buf packed = {0};
+    deflate_pack(sender, &packed, data, len);
+    for (size_t at = 0; at < packed.len; at += step) {
+        size_t size = packed.len - at < step ? packed.len - at : step;
+        uint8_t fin = at + size == packed.len ? FIN : 0;
+        put_frame(stream, (uint8_t)(fin | (at == 0 ? RSV1 | opcode : 0)), packed.data + at, size);
+        put_text(stream, FIN | WS_OP_PING, "p");
+    }
+    buf_free(&packed);
+}
+
+/* A block of plain bytes, of which `text` is what has come so far. */
+static void put_stored(struct buf *stream, uint8_t first, const char *text)
+{
+    struct buf block = {0};
+    buf_append(&block, "\0\x40\0\xBF\xFF", 5);
+    buf_append_str(&block, text);
+    put_start(stream, first, 5 + 64 + 1);
+    put_masked(stream, block.data, block.len);
+    buf_free(&block);
+}
+
+static void expect_packed(struct buf *log, uint8_t opcode, const char *data, size_t len,
+                          size_t frames)
+{
+    for (size_t i = 1; i < frames; i++)
+        put_event(log, WS_PING, WS_OP_PING, "p", 1);
+    expect_message(log, opcode, data, len);
+    put_event(log, WS_PING, WS_OP_PING, "p", 1);
+}
+
+static void compressed_messages(void **state)
+{
+    struct deflate *sender = deflate_new(pool, terms);
+    struct buf stream = {0}, want = {0};
+    char *data = pattern(20000);
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        put_packed(&stream, sender, WS_OP_TEXT, data, 300, NO_LIMIT);
+        expect_packed(&want, WS_OP_TEXT, data, 300, 1);
+        put_text(&stream, FIN | WS_OP_TEXT, "as it is");
+        expect_text(&want, "as it is");
+        put_packed(&stream, sender, WS_OP_BINARY, "", 0, NO_LIMIT);
+        expect_packed(&want, WS_OP_BINARY, "", 0, 1);
+        put_packed(&stream, sender, WS_OP_BINARY, "\xFF\x80", 2, NO_LIMIT);
+        expect_packed(&want, WS_OP_BINARY, "\xFF\x80", 2, 1);
+        put_text(&stream, WS_OP_TEXT, "in ");
+        put_text(&stream, FIN | WS_OP_CONTINUATION, "two");
+        expect_text(&want, "in two");
+        put_packed(&stream, sender, WS_OP_TEXT, data, 20000, NO_LIMIT);
+        expect_packed(&want, WS_OP_TEXT, data, 20000, 1);
+    }
+    check_stream(&stream, &want, 20000);
+    deflate_free(sender);
+    free(data);
+}
+
+static void compressed_fragments(void **state)
+{
+    struct deflate *sender = deflate_new(pool, terms);
+    char *data = pattern(500);
+    (void)state;
+    for (size_t step = 1; step < 60; step += 7) {
+        struct buf stream = {0}, want = {0}, packed = {0};
+        deflate_pack(sender, &packed, "\xE2\x82\xAC", 3);
+        put_frame(&stream, RSV1 | WS_OP_TEXT, "", 0);
+        put_frame(&stream, WS_OP_CONTINUATION, packed.data, packed.len);
+        put_frame(&stream, FIN | WS_OP_CONTINUATION, "", 0);
+        expect_text(&want, "\xE2\x82\xAC");
+        packed.len = 0;
+        struct deflate *other = deflate_new(pool, &fresh);
+        deflate_pack(other, &packed, data, 500);
+        put_packed(&stream, other, WS_OP_TEXT, data, 500, step);
+        expect_packed(&want, WS_OP_TEXT, data, 500, (packed.len + step - 1) / step);
+        check_stream(&stream, &want, 500);
+        deflate_free(other);
+        buf_free(&packed);
+        deflate_free(sender);
+        sender = deflate_new(pool, terms);
+    }
+    deflate_free(sender);
+    free(data);
+}
+
+/* As some clients compress what is empty; the context is as it was. */
+static void compressed_messages_of_no_byte(void **state)
+{
+    struct deflate *sender = deflate_new(pool, terms);
+    struct buf stream = {0}, want = {0};
+    (void)state;
+    put_packed(&stream, sender, WS_OP_TEXT, "context", 7, NO_LIMIT);
+    put_frame(&stream, FIN | RSV1 | WS_OP_BINARY, "", 0);
+    put_frame(&stream, RSV1 | WS_OP_TEXT, "", 0);
+    put_frame(&stream, FIN | WS_OP_CONTINUATION, "", 0);
+    put_packed(&stream, sender, WS_OP_TEXT, "context", 7, NO_LIMIT);
+    expect_packed(&want, WS_OP_TEXT, "context", 7, 1);
+    expect_message(&want, WS_OP_BINARY, "", 0);
+    expect_text(&want, "");
+    expect_packed(&want, WS_OP_TEXT, "context", 7, 1);
+    check_stream(&stream, &want, 7);
+    deflate_free(sender);
+}
+
+static void reserved_bits_with_compression(void **state)
+{
+    (void)state;
+    for (unsigned first = 0; first < 256; first++) {
+        struct buf stream = {0};
+        unsigned opcode = first & 0x0F;
+        if (!(first & 0x70) || ((first & 0x70) == RSV1 && (opcode == 1 || opcode == 2)))
+            continue;
+        buf_append_char(&stream, (char)first);
+        check_fails_at_end(&stream, NO_LIMIT, 1002);
+        put_frame(&stream, RSV1 | WS_OP_TEXT, "\xf2\x48", 2);
+        buf_append_char(&stream, (char)first);
+        check_fails_at_end(&stream, NO_LIMIT, 1002);
+    }
+}
+
+static void compressed_message_inside_an_unfinished_one(void **state)
+{
+    struct buf stream = {0};
+    (void)state;
+    put_text(&stream, WS_OP_TEXT, "begun");
+    buf_append_char(&stream, (char)(FIN | RSV1 | WS_OP_TEXT));
+    check_fails_at_end(&stream, NO_LIMIT, 1002);
+}
+
+static void bad_text_inside_a_compressed_frame(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad_texts) / sizeof(*bad_texts); i++) {
+        struct buf stream = {0};
+        put_stored(&stream, FIN | RSV1 | WS_OP_TEXT, bad_texts[i]);
+        check_fails_at_end(&stream, NO_LIMIT, 1007);
+        put_frame(&stream, RSV1 | WS_OP_TEXT, "\0\3\0\xFC\xFF\xE2\x82\xAC", 8);
+        put_stored(&stream, WS_OP_CONTINUATION, bad_texts[i]);
+        check_fails_at_end(&stream, NO_LIMIT, 1007);
+    }
+}
+
+static void compressed_text_cut_off(void **state)
+{
+    struct deflate *sender = deflate_new(pool, &fresh);
+    struct buf stream = {0}, packed = {0};
+    (void)state;
+    deflate_pack(sender, &packed, "a\xE2\x82", 3);
+    put_frame(&stream, FIN | RSV1 | WS_OP_TEXT, packed.data, packed.len);
+    check_fails_at_end(&stream, NO_LIMIT, 1007);
+    deflate_free(sender);
+    buf_free(&packed);
+}
+
+static void bad_deflate_data(void **state)
+{
+    struct buf stream = {0};
+    (void)state;
+    put_frame(&stream, FIN | RSV1 | WS_OP_BINARY, "\xf2\x48\xcd\xc9", 4); /* ends too early */
+    check_fails_at_end(&stream, NO_LIMIT, 1007);
+    put_start(&stream, FIN | RSV1 | WS_OP_BINARY, 100);
+    put_masked(&stream, "\x06", 1); /* a reserved kind of block */
+    check_fails_at_end(&stream, NO_LIMIT, 1007);
+    put_frame(&stream, RSV1 | WS_OP_BINARY, "\0\1\0\xFE\xFFx", 6);
+    put_start(&stream, FIN | WS_OP_CONTINUATION, 100);
+    put_masked(&stream, "\x06", 1);
+    check_fails_at_end(&stream, NO_LIMIT, 1007);
+}
+
+/* The limit is that of what is inflated; a frame may be somewhat longer than that. */
+static void compressed_messages_up_to_the_limit(void **state)
+{
+    struct deflate *sender = deflate_new(pool, terms);
+    struct buf stream = {0}, want = {0}, packed = {0};
+    char *data = pattern(5000), *noise = malloc(5000);
+    (void)state;
+    for (size_t i = 0, seed = 1; i < 5000; i++, seed = seed * 1103515245 + 12345)
+        noise[i] = (char)(seed >> 16);
+    put_packed(&stream, sender, WS_OP_TEXT, data, 5000, NO_LIMIT);
+    expect_packed(&want, WS_OP_TEXT, data, 5000, 1);
+    put_packed(&stream, sender, WS_OP_BINARY, noise, 5000, NO_LIMIT);
+    expect_packed(&want, WS_OP_BINARY, noise, 5000, 1);
+    check_stream(&stream, &want, 5000);
+    deflate_free(sender);
+    sender = deflate_new(pool, terms);
+    deflate_pack(sender, &packed, data, 5000);
+    put_frame(&stream, FIN | RSV1 | WS_OP_TEXT, packed.data, packed.len);
+    expect_fail(&want, 1009);
+    check_stream(&stream, &want, 4999);
+    deflate_free(sender);
+    buf_free(&packed);
+    free(data);
+    free(noise);
+}
+
+static void compressed_frames_too_big_at_the_length_field(void **state)
+{
+    static const uint64_t lengths[] = {8000 + 1000 + 1024 + 1, 65535, 65536, INT64_MAX};
+    (void)state;
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+        struct buf stream = {0};
+        put_start(&stream, FIN | RSV1 | WS_OP_TEXT, lengths[i]);
+        check_fails_at_end(&stream, 8000, 1009);
+        put_frame(&stream, RSV1 | WS_OP_TEXT, "\0\0\0\xFF\xFF", 5);
+        put_start(&stream, WS_OP_CONTINUATION, lengths[i] - 5);
+        check_fails_at_end(&stream, 8000, 1009);
+    }
+}
+
+/* Blocks that hold nothing are counted too: such a message would never end. */
+static void compressed_frames_of_nothing_come_to_an_end(void **state)
+{
+    struct buf stream = {0}, blocks = {0};
+    (void)state;
+    while (blocks.len < 8000 + 1000 + 1024)
+        buf_append(&blocks, "\0\0\0\xFF\xFF", 5);
+    blocks.len = 8000 + 1000 + 1024;
+    put_frame(&stream, RSV1 | WS_OP_TEXT, blocks.data, blocks.len);
+    put_start(&stream, WS_OP_CONTINUATION, 1);
+    check_fails_at_end(&stream, 8000, 1009);
+    buf_free(&blocks);
+}
+
+static void bombs_end_at_the_limit(void **state)
+{
+    enum { SIZE = 32 << 20, LIMIT = 1 << 20 };
+    struct deflate *sender = deflate_new(pool, &fresh);
+    struct buf packed = {0}, stream = {0};
+    struct feeder f;
+    struct ws_item item;
+    size_t eaten;
+    char *zeros = calloc(1, SIZE);
+    (void)state;
+    deflate_pack(sender, &packed, zeros, SIZE);
+    put_frame(&stream, FIN | RSV1 | WS_OP_TEXT, packed.data, packed.len);
+    feeder_init(&f, LIMIT);
+    feed(&f, stream.data, 500); /* it has swollen by then, but not to the limit */
+    assert_in_range(f.decoder.message.cap, 1, LIMIT);
+    assert_int_equal(
+        ws_decode(&f.decoder, &f.scratch, stream.data + 500, stream.len - 500, &eaten, &item),
+        WS_FAIL);
+    assert_int_equal(item.code, 1009);
+    assert_null(f.decoder.message.data);
+    assert_true(f.scratch.cap < LIMIT);
+    feeder_fini(&f);
+    deflate_free(sender);
+    buf_free(&packed);
+    buf_free(&stream);
+    free(zeros);
+}
+
 /* ---- tests: encoding ---- */
 
 /* A server's frame becomes a client's with a key of zeros. */
@@ -794,6 +1086,9 @@ static void headers_byte_for_byte(void **state)
         char out[WS_HEADER_MAX];
         assert_int_equal(ws_header(out, headers[i].opcode, headers[i].len), headers[i].size);
         assert_memory_equal(out, headers[i].bytes, headers[i].size);
+        assert_int_equal(ws_header_packed(out, headers[i].opcode, headers[i].len), headers[i].size);
+        assert_int_equal((uint8_t)out[0], (uint8_t)headers[i].bytes[0] | RSV1);
+        assert_memory_equal(out + 1, headers[i].bytes + 1, headers[i].size - 1);
     }
 }
 
@@ -825,6 +1120,9 @@ static void encoded_close_frames(void **state)
     want[1] = 0x7D;
     check_encoded_close(1000, reason, want, 4 + 123);
 }
+
+#define COMPRESSED(test, terms)                                                                    \
+    cmocka_unit_test_setup_teardown(test, with_##terms##_terms, without_terms)
 
 int main(void)
 {
@@ -859,6 +1157,30 @@ int main(void)
         cmocka_unit_test(memory_follows_what_has_arrived),
         cmocka_unit_test(memory_is_given_back),
         cmocka_unit_test(the_decoder_is_small),
+        COMPRESSED(compressed_messages, fresh),
+        COMPRESSED(compressed_messages, kept),
+        COMPRESSED(compressed_fragments, fresh),
+        COMPRESSED(compressed_fragments, kept),
+        COMPRESSED(compressed_messages_of_no_byte, fresh),
+        COMPRESSED(compressed_messages_of_no_byte, kept),
+        COMPRESSED(reserved_bits_with_compression, fresh),
+        COMPRESSED(reserved_bits_with_compression, kept),
+        COMPRESSED(compressed_message_inside_an_unfinished_one, fresh),
+        COMPRESSED(compressed_message_inside_an_unfinished_one, kept),
+        COMPRESSED(bad_text_inside_a_compressed_frame, fresh),
+        COMPRESSED(bad_text_inside_a_compressed_frame, kept),
+        COMPRESSED(compressed_text_cut_off, fresh),
+        COMPRESSED(compressed_text_cut_off, kept),
+        COMPRESSED(bad_deflate_data, fresh),
+        COMPRESSED(bad_deflate_data, kept),
+        COMPRESSED(compressed_messages_up_to_the_limit, fresh),
+        COMPRESSED(compressed_messages_up_to_the_limit, kept),
+        COMPRESSED(compressed_frames_too_big_at_the_length_field, fresh),
+        COMPRESSED(compressed_frames_too_big_at_the_length_field, kept),
+        COMPRESSED(compressed_frames_of_nothing_come_to_an_end, fresh),
+        COMPRESSED(compressed_frames_of_nothing_come_to_an_end, kept),
+        COMPRESSED(bombs_end_at_the_limit, fresh),
+        COMPRESSED(bombs_end_at_the_limit, kept),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(headers_byte_for_byte),
         cmocka_unit_test(encoded_close_frames),

@@ -1,8 +1,9 @@
 /* The same stream is decoded whole and in pieces, with the sizes of the pieces chosen by the input:
  * the events must be the same, and the decoder's promises about memory and bytes left must hold.
  *
- * Input: byte 0 is the limit on messages (an exponent), byte 1 the number of piece sizes that
- * follow, then the stream. */
+ * Input: byte 0 is the limit on messages (an exponent) and, in bits 5 and 6, whether messages may
+ * be compressed and whether a context is kept; byte 1 the number of piece sizes that follow; then
+ * the stream. */
 #include "proto/ws.h"
 
 #include "base/check.h"
@@ -11,6 +12,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { SCRATCH_MAX = 64 * 1024 };
+
+struct setting {
+    uint64_t max;
+    bool packed, keeps;
+};
+
 struct cuts {
     const uint8_t *sizes;
     size_t count;
@@ -18,6 +26,8 @@ struct cuts {
 
 struct run {
     struct ws_decoder decoder;
+    struct deflate_pool *pool;
+    struct deflate *deflate; /* NULL: no compression */
     struct buf scratch, uneaten, log;
     bool over;
 };
@@ -78,14 +88,30 @@ static void feed(struct run *run, const uint8_t *data, size_t len)
         continue;
     CHECK(run->uneaten.len <= WS_UNEATEN_MAX);
     CHECK(decoder->message.cap <= decoder->max_message);
-    CHECK(decoder->message.len + decoder->left <= decoder->max_message);
+    CHECK(decoder->message.len <= decoder->max_message);
+    CHECK(decoder->packed || decoder->message.len + decoder->left <= decoder->max_message);
+    CHECK(run->scratch.cap <= decoder->max_message || run->scratch.cap <= SCRATCH_MAX);
     CHECK(ws_decoder_pending(decoder) || decoder->message.data == NULL);
 }
 
-static struct run decode(uint64_t max, const uint8_t *data, size_t size, const struct cuts *cuts)
+/* With the widest window what is inflated does not depend on how it was cut. */
+static struct run run_new(const struct setting *setting)
 {
+    const struct deflate_terms terms = {setting->keeps, setting->keeps, 15, 15};
     struct run run = {0};
-    ws_decoder_init(&run.decoder, max);
+    ws_decoder_init(&run.decoder, setting->max);
+    if (setting->packed) {
+        run.pool = deflate_pool_new();
+        run.deflate = deflate_new(run.pool, &terms);
+        ws_decoder_inflate(&run.decoder, run.deflate);
+    }
+    return run;
+}
+
+static struct run decode(const struct setting *setting, const uint8_t *data, size_t size,
+                         const struct cuts *cuts)
+{
+    struct run run = run_new(setting);
     for (size_t i = 0; size > 0; i++) {
         size_t len = cuts->count > 0 ? cuts->sizes[i % cuts->count] + 1u : size;
         len = len < size ? len : size;
@@ -99,6 +125,8 @@ static struct run decode(uint64_t max, const uint8_t *data, size_t size, const s
 static void run_fini(struct run *run)
 {
     ws_decoder_fini(&run->decoder);
+    deflate_free(run->deflate);
+    deflate_pool_free(run->pool);
     buf_free(&run->scratch);
     buf_free(&run->uneaten);
     buf_free(&run->log);
@@ -114,18 +142,32 @@ static void compare(const struct run *a, const struct run *b)
     CHECK(a->decoder.message.len == b->decoder.message.len);
 }
 
-/* What goes out must come in again, once it has a key. */
-static void check_round_trip(const uint8_t *data, size_t size)
+static void pack(struct buf *out, const uint8_t *data, size_t size)
 {
-    struct buf frame = {0};
+    struct deflate_pool *pool = deflate_pool_new();
+    deflate_pack_once(pool, 9 + size % 7, out, data, size);
+    deflate_pool_free(pool);
+}
+
+/* What goes out must come in again, once it has a key. */
+static void check_round_trip(const uint8_t *data, size_t size, bool packed)
+{
+    struct buf frame = {0}, payload = {0};
     char header[WS_HEADER_MAX];
-    size_t start = ws_header(header, WS_OP_BINARY, size);
+    if (packed)
+        pack(&payload, data, size);
+    else
+        buf_append(&payload, data, size);
+    size_t start = packed ? ws_header_packed(header, WS_OP_BINARY, payload.len)
+                          : ws_header(header, WS_OP_BINARY, payload.len);
     header[1] |= (char)0x80;
     buf_append(&frame, header, start);
     buf_append(&frame, "\0\0\0", 4);
-    buf_append(&frame, data, size);
+    buf_append(&frame, payload.data, payload.len);
+    buf_free(&payload);
+    const struct setting setting = {.max = size, .packed = packed};
     const struct cuts whole = {NULL, 0};
-    struct run run = decode(size, (const uint8_t *)frame.data, frame.len, &whole);
+    struct run run = decode(&setting, (const uint8_t *)frame.data, frame.len, &whole);
     CHECK(run.log.len > size && memcmp(run.log.data + run.log.len - size, data, size) == 0);
     CHECK(!run.over && !ws_decoder_pending(&run.decoder));
     run_fini(&run);
@@ -136,14 +178,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size - 2 < data[1] % 8u)
         return 0;
-    uint64_t max = (UINT64_C(1) << data[0] % 32) - 1;
+    const struct setting setting = {(UINT64_C(1) << data[0] % 32) - 1, data[0] & 0x20,
+                                    data[0] & 0x40};
     const struct cuts whole = {NULL, 0}, pieces = {data + 2, data[1] % 8};
     const uint8_t *stream = data + 2 + pieces.count;
     size_t len = size - 2 - pieces.count;
-    struct run a = decode(max, stream, len, &whole), b = decode(max, stream, len, &pieces);
+    struct run a = decode(&setting, stream, len, &whole),
+               b = decode(&setting, stream, len, &pieces);
     compare(&a, &b);
     run_fini(&a);
     run_fini(&b);
-    check_round_trip(stream, len);
+    check_round_trip(stream, len, setting.packed);
     return 0;
 }
