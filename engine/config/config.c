@@ -34,10 +34,22 @@ static void resolve_entry(struct config_reader *reader, const char *base,
     buf_free(&tried);
 }
 
+/* Elsewhere it is the script that makes the frames. */
+static void check_compression(struct config_reader *reader, const struct config_server *server)
+{
+    if (server->compression.on && server->protocol != CONFIG_PROTOCOL_WEBSOCKET &&
+        !config_reader_is_bad(reader, &server->protocol))
+        config_reader_error(reader, config_reader_place(reader, &server->compression.on),
+                            "compression: only the built-in `protocol: websocket` compresses, a "
+                            "script with a protocol of its own does its own framing; use that "
+                            "protocol, or remove the key");
+}
+
 static void finish_server(struct config_reader *reader, const char *base,
                           struct config_server *server)
 {
     resolve_entry(reader, base, server);
+    check_compression(reader, server);
     if (server->ping_interval == CONFIG_PING_INTERVAL_AUTO)
         server->ping_interval = (server->read_timeout + 1) / 2;
 }

@@ -61,6 +61,10 @@ struct config_server {
     bool proxy_protocol;
     char **trusted_proxies; /* networks (address_in), NULL-terminated */
     char **origins;         /* NULL-terminated; empty: all */
+    struct {
+        bool on, context_takeover;
+        uint64_t threshold; /* bytes; shorter messages go out as they are */
+    } compression;
 };
 
 struct config {

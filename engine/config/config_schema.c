@@ -40,7 +40,6 @@
 #define NO_CENTER_USE "the center's API does not use it"
 #define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
 #define NO_TLS "TLS is not supported in this version; put a TLS proxy in front, or remove the key"
-#define NO_DEFLATE "compression is not supported in this version; set it to false, or remove the key"
 
 static const struct config_choice levels[] = {
     {"debug", LOG_LEVEL_DEBUG, false},
@@ -174,6 +173,14 @@ static const struct config_key option_keys[] = {
 };
 static const struct config_section option = {KEYS(option_keys), .size = sizeof(struct config_option)};
 
+/* 256 bytes: of what is shorter, deflate without a context saves too little for its time. */
+static const struct config_key compression_keys[] = {
+    {.name = "enabled", .kind = CONFIG_CHOICE, SERVER(compression.on), .choices = yes_no},
+    {.name = "threshold", .kind = CONFIG_SIZE, SERVER(compression.threshold), RANGE(0, GIB(1), 256)},
+    {.name = "contextTakeover", .kind = CONFIG_CHOICE, SERVER(compression.context_takeover), .choices = yes_no},
+};
+static const struct config_section compression = {KEYS(compression_keys)};
+
 static const struct config_key server_keys[] = {
     {.name = "port", .kind = CONFIG_NUMBER, SERVER(listen.port), RANGE(0, 65535, 6790)},
     {.name = "bind", .kind = CONFIG_TEXT, SERVER(listen.bind), BIND},
@@ -201,7 +208,7 @@ static const struct config_key server_keys[] = {
      .allowed = "an IP address, a network as 10.0.0.0/8, or unix"},
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
     {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY},
-    {.name = "compression", .kind = CONFIG_CHOICE, .choices = yes_no, .refused = NO_DEFLATE},
+    {.name = "compression", .kind = CONFIG_SECTION, .section = &compression, .has_switch = true},
 };
 static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};
 

@@ -42,7 +42,9 @@ struct config_key {
     const struct config_choice *choices;  /* ends with a NULL name */
     const struct config_section *section; /* of a section and of a list's items */
     size_t count_offset;
-    bool has_line; /* a list: each item's line goes to line_offset */
+    bool has_switch; /* a section: its first key is a bool, for which a single value stands, and
+                        which a mapping sets if it does not name it */
+    bool has_line;   /* a list: each item's line goes to line_offset */
     size_t line_offset;
     bool one_is_list;    /* a list: one mapping stands for a list of one */
     bool unique;         /* a text: no two items of the list may have the same */

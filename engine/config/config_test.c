@@ -230,6 +230,14 @@ static void assert_server_limits(const struct config_server *server)
     assert_int_equal(server->max_channel_length, 255);
 }
 
+static void assert_compression(const struct config_server *server, bool on, uint64_t threshold,
+                               bool context_takeover)
+{
+    assert_int_equal(server->compression.on, on);
+    assert_int_equal(server->compression.threshold, threshold);
+    assert_int_equal(server->compression.context_takeover, context_takeover);
+}
+
 static void test_server_defaults(void **state)
 {
     (void)state;
@@ -253,6 +261,7 @@ static void test_server_defaults(void **state)
     assert_server_limits(server);
     assert_true(server->shared_encode);
     assert_null(server->origins[0]);
+    assert_compression(server, false, 256, false);
     config_free(config);
 }
 
@@ -295,7 +304,7 @@ static const char every_key[] =
     "      max_channel_length: 31\n"
     "      shared_encode: off\n"
     "      origins: [https://a.example]\n"
-    "      compression: no\n"
+    "      compression: {threshold: 1 KiB, context_takeover: yes}\n"
     "      tls: {cert: '', key: ''}\n"
     "    - {port: 4, protocol: socket}\n"
     "    - {port: 5, protocol: custom}\n";
@@ -354,9 +363,37 @@ static void test_every_server_key(void **state)
     assert_every_server_number(server);
     assert_false(server->shared_encode);
     assert_string_equal(server->origins[0], "https://a.example");
+    assert_compression(server, true, 1024, true);
     assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].line, 39);
+    config_free(config);
+}
+
+static void test_compression(void **state)
+{
+    static const struct {
+        const char *value;
+        bool on;
+    } rows[] = {{"true", true},
+                {"on", true},
+                {"{}", true},
+                {"{enabled: on}", true},
+                {"false", false},
+                {"no", false},
+                {"{enabled: false}", false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *text =
+            xasprintf("engine: {servers: [{protocol: websocket, compression: %s}]}", rows[i].value);
+        struct config *config = good(text);
+        assert_compression(&config->servers[0], rows[i].on, 256, false);
+        config_free(config);
+        free(text);
+    }
+    struct config *config = good("engine: {servers: [{compression: false}, {protocol: socket, "
+                                 "port: 1, compression: off}]}");
+    assert_false(config->servers[1].compression.on);
     config_free(config);
 }
 
@@ -686,8 +723,6 @@ static const struct {
      "1:32: error: engine.apiServer: username (without a colon) and password must both"},
     {"engine: {apiServer: {password: a}}", "1:32: error: engine.apiServer: username "},
     /* not in this version */
-    {"engine: {servers: [{compression: true}]}",
-     "1:34: error: engine.servers[0].compression: found 'true'; compression is not supported"},
     {"engine: {servers: [{tls: {cert: a.pem}}]}",
      "1:33: error: engine.servers[0].tls.cert: found 'a.pem'; TLS is not supported"},
     {"center: {apiServer: {origins: [a]}}", "1:31: error: center.apiServer.origins: found a list"},
@@ -701,7 +736,20 @@ static const struct {
      "3:3: error: engine.apiServer: 'control' is set already, as 'api_server' in line 2, column 3"},
     {"engine: {luavm: {queue: {size: 1, topicSize: 2}}}",
      "1:35: error: engine.luavm.queue.topicSize: 'topicSize' is set already, as 'size' in line 1"},
+    {"engine: {servers: [{compression: maybe}]}",
+     "1:34: error: engine.servers[0].compression: found 'maybe'; allowed is true or false"},
+    {"engine: {servers: [{protocol: websocket, compression: [1]}]}",
+     "1:55: error: engine.servers[0].compression: found a list; allowed is true or false"},
+    {"engine: {servers: [{protocol: websocket, compression: {threshold: -1}}]}",
+     "1:67: error: engine.servers[0].compression.threshold: found '-1'; allowed is a size"},
+    {"engine: {servers: [{protocol: websocket, compression: {contextTakeover: 1}}]}",
+     "1:73: error: engine.servers[0].compression.contextTakeover: found '1'; allowed is true or "
+     "false"},
     /* what depends on several keys */
+    {"engine: {servers: [{compression: true}]}",
+     "1:34: error: compression: only the built-in `protocol: websocket` compresses"},
+    {"engine:\n  servers:\n    - {protocol: socket, compression: {}}\n",
+     "3:39: error: compression: only the built-in `protocol: websocket` compresses"},
     {"engine:\n  luavm:\n    queue:\n      stallTimeout: 10\n",
      "4:21: error: engine.luavm.queue: stallTimeout is 10 s and must be below fullTimeout"},
     {"engine: {luavm: {queue: {fullTimeout: 5}}}", "1:39: error: engine.luavm.queue: stallTimeout"},
@@ -1102,6 +1150,7 @@ int main(void)
         cmocka_unit_test(test_nothing_gives_defaults),
         cmocka_unit_test(test_server_defaults),
         cmocka_unit_test(test_every_server_key),
+        cmocka_unit_test(test_compression),
         cmocka_unit_test(test_every_other_key),
         cmocka_unit_test(test_users),
         cmocka_unit_test(test_keys_without_effect),

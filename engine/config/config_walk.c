@@ -318,6 +318,19 @@ static void read_section(struct walk *walk, const struct config_section *section
     check_required(&mapping, node);
 }
 
+static void read_switched(struct walk *walk, const struct config_key *key, void *base,
+                          const yaml_node_t *node)
+{
+    const struct config_key *on = &key->section->keys[0];
+    if (node->type != YAML_MAPPING_NODE) {
+        config_scalar_read(walk->reader, on, base, node);
+        return;
+    }
+    config_store(on, base, true);
+    config_reader_set_place(walk->reader, (char *)base + on->offset, node, false);
+    read_section(walk, key->section, base, node);
+}
+
 static void read_value(struct walk *walk, const struct config_key *key, void *base,
                        const yaml_node_t *node)
 {
@@ -336,7 +349,10 @@ static void read_value(struct walk *walk, const struct config_key *key, void *ba
         read_flags(walk, key, base, node);
         break;
     case CONFIG_SECTION:
-        read_section(walk, key->section, base, node);
+        if (key->has_switch)
+            read_switched(walk, key, base, node);
+        else
+            read_section(walk, key->section, base, node);
         break;
     case CONFIG_LIST:
         read_list(walk, key, base, node);
