@@ -1,4 +1,5 @@
 #include "script/env.h"
+#include "proto/deflate.h"
 #include "script/lua_timer.h"
 #include "script/session.h"
 
@@ -32,5 +33,7 @@ void script_env_fini(struct script_env *env)
 {
     tasks_free(env);
     buf_free(&env->scratch);
+    buf_free(&env->packed);
+    deflate_pool_free(env->deflate);
     buf_free(&env->json);
 }

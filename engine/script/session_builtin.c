@@ -60,9 +60,8 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
                             bool binary, const char **why)
 {
     (void)vm;
-    (void)s;
     (void)why;
-    return session_ws_frame(data, len, binary);
+    return session_ws_frame(s, data, len, binary);
 }
 
 const struct session_protocol session_builtin_websocket = {
@@ -76,6 +75,7 @@ const struct session_protocol session_builtin_websocket = {
     .push_connection = session_protocol_push_id,
     .read = read_input,
     .encode = encode,
+    .variant = session_ws_variant,
     .send = session_ws_send,
     .close_code = 1000,
 };

@@ -5,8 +5,10 @@
 
 #include "config/config.h"
 #include "script/session.h"
+#include <limits.h>
 
 enum { HANDLER_NAMES = 2 };
+#define SESSION_ALONE UINT_MAX
 
 struct session_protocol {
     enum session_stage first; /* of a new connection */
@@ -30,6 +32,11 @@ struct session_protocol {
      * NULL, *why is NULL when the encoding depends on the connection. */
     struct frame *(*encode)(struct vm *vm, struct session *s, const char *data, size_t len,
                             bool binary, const char **why);
+
+    /* Who may share what a message of that length is encoded to: 0: all, so that it is encoded for
+     * all at once; SESSION_ALONE: nobody; else the sessions with the same answer, and it is encoded
+     * for one of them. NULL: 0 for all. */
+    unsigned (*variant)(const struct session *s, size_t len);
 
     /* conn:send; NULL: bytes as they are. */
     const char *(*send)(struct session *s, const char *data, size_t len, bool binary);

@@ -51,9 +51,10 @@ const char *session_send_encoded(struct session *s, const char *data, size_t len
 
 /* -- publishing -- */
 
-/* What a publish has become for the subscribers of one vm. */
+/* What a publish has become for the subscribers of one vm that are alike. */
 struct encoding {
     struct vm *vm;
+    unsigned variant;
     struct frame *frame; /* NULL: failed, or each by itself */
     bool each;
     struct encoding *next;
@@ -67,18 +68,21 @@ struct publish {
     uint32_t delivered, failed;
 };
 
-static struct encoding *encoding_for(struct publish *p, struct vm *vm)
+static struct encoding *encoding_for(struct publish *p, struct session *s)
 {
+    struct vm *vm = s->vm;
+    unsigned variant = vm->protocol->variant ? vm->protocol->variant(s, p->len) : 0;
     for (struct encoding *e = p->encodings; e; e = e->next)
-        if (e->vm == vm)
+        if (e->vm == vm && e->variant == variant)
             return e;
     struct encoding *e = xcalloc(1, sizeof *e);
     const char *why = NULL;
     e->vm = vm;
+    e->variant = variant;
     e->next = p->encodings;
     p->encodings = e;
-    if (vm->server->shared_encode)
-        e->frame = vm->protocol->encode(vm, NULL, p->data, p->len, p->binary, &why);
+    if (vm->server->shared_encode && variant != SESSION_ALONE)
+        e->frame = vm->protocol->encode(vm, variant ? s : NULL, p->data, p->len, p->binary, &why);
     e->each = !e->frame && !why;
     return e;
 }
@@ -88,7 +92,7 @@ static void deliver(struct subscriber *who, void *data)
     struct publish *p = data;
     struct session *s = container_of(who, struct session, subscriber);
     const char *why = deaf(s);
-    struct encoding *e = why ? NULL : encoding_for(p, s->vm);
+    struct encoding *e = why ? NULL : encoding_for(p, s);
     if (e && e->each)
         why = session_send_encoded(s, p->data, p->len, p->binary);
     else if (e)

@@ -1,5 +1,6 @@
 #include "script/session_ws.h"
 #include "base/mem.h"
+#include "script/session_protocol.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -9,6 +10,7 @@ enum {
      * more. */
     LAST_LOOK_MS = 1,
     CODE_NO_PONG = 1011,
+    PACKED_KEEP = 64 * 1024,
 };
 
 struct session_ws {
@@ -16,8 +18,9 @@ struct session_ws {
     bool open;  /* the 101 answer is queued */
     bool asked; /* for the request */
     struct ws_decoder decoder;
-    struct timeout timer; /* the handshake's, then the pings' */
-    uint64_t received;    /* bytes when the last ping was sent */
+    struct deflate *deflate; /* NULL: not agreed on */
+    struct timeout timer;    /* the handshake's, then the pings' */
+    uint64_t received;       /* bytes when the last ping was sent */
     bool pinged, silence_seen;
     char *close_why; /* what on_close is told of the client's close frame */
 };
@@ -40,6 +43,7 @@ void session_ws_free(struct session *s)
     s->ws = NULL;
     wheel_clear(s->vm->env->wheel, &ws->timer);
     ws_decoder_fini(&ws->decoder);
+    deflate_free(ws->deflate);
     free(ws->close_why);
     free(ws);
 }
@@ -64,13 +68,35 @@ void session_ws_packet(struct session *s)
 
 /* -- frames out -- */
 
-static struct frame *make_frame(enum ws_opcode opcode, const char *data, size_t len)
+static struct frame *join(const char *header, size_t header_len, const char *data, size_t len)
 {
-    char header[WS_HEADER_MAX];
-    size_t header_len = ws_header(header, opcode, len);
     struct frame *frame = frame_new(NULL, header_len + len);
     memcpy(frame->data, header, header_len);
     memcpy(frame->data + header_len, data, len);
+    return frame;
+}
+
+static struct frame *make_frame(enum ws_opcode opcode, const char *data, size_t len)
+{
+    char header[WS_HEADER_MAX];
+    return join(header, ws_header(header, opcode, len), data, len);
+}
+
+/* NULL: no context is kept, and it would be no shorter. */
+static struct frame *pack_frame(struct session *s, enum ws_opcode opcode, const char *data,
+                                size_t len)
+{
+    struct buf *packed = &s->vm->env->packed;
+    struct deflate *deflate = s->ws->deflate;
+    struct frame *frame = NULL;
+    char header[WS_HEADER_MAX];
+    packed->len = 0;
+    deflate_pack(deflate, packed, data, len);
+    if (packed->len < len || deflate_terms(deflate)->server_keeps)
+        frame =
+            join(header, ws_header_packed(header, opcode, packed->len), packed->data, packed->len);
+    if (packed->cap > PACKED_KEEP)
+        buf_free(packed);
     return frame;
 }
 
@@ -81,16 +107,28 @@ static const char *send_frame(struct session *s, struct frame *frame)
     return why;
 }
 
-struct frame *session_ws_frame(const char *data, size_t len, bool binary)
+unsigned session_ws_variant(const struct session *s, size_t len)
 {
-    return make_frame(binary ? WS_OP_BINARY : WS_OP_TEXT, data, len);
+    struct deflate *deflate = s->ws ? s->ws->deflate : NULL;
+    if (!deflate || len < s->vm->server->compression.threshold)
+        return 0;
+    const struct deflate_terms *terms = deflate_terms(deflate);
+    return terms->server_keeps ? SESSION_ALONE : terms->server_bits;
+}
+
+struct frame *session_ws_frame(struct session *s, const char *data, size_t len, bool binary)
+{
+    enum ws_opcode opcode = binary ? WS_OP_BINARY : WS_OP_TEXT;
+    bool packed = s && session_ws_variant(s, len) != 0;
+    struct frame *frame = packed ? pack_frame(s, opcode, data, len) : NULL;
+    return frame ? frame : make_frame(opcode, data, len);
 }
 
 const char *session_ws_send(struct session *s, const char *data, size_t len, bool binary)
 {
     if (!s->closing && session_ws_pending(s))
         return "the WebSocket handshake is not done";
-    return send_frame(s, session_ws_frame(data, len, binary));
+    return send_frame(s, session_ws_frame(s, data, len, binary));
 }
 
 static void send_close(struct session *s, uint16_t code, const char *reason)
@@ -148,6 +186,30 @@ static bool origin_allowed(char *const *origins, struct slice origin)
     return false;
 }
 
+static enum deflate_offer_result read_offers(const struct session *s, const struct handshake *h,
+                                             struct deflate_terms *terms,
+                                             struct deflate_answer *answer)
+{
+    const struct config_server *server = s->vm->server;
+    if (!server->compression.on)
+        return DEFLATE_OFFER_NONE;
+    return deflate_offer_read(h, server->compression.context_takeover, terms, answer);
+}
+
+static bool offers_are_malformed(const struct session *s, const struct handshake *h)
+{
+    struct deflate_terms terms;
+    struct deflate_answer answer;
+    return read_offers(s, h, &terms, &answer) == DEFLATE_OFFER_MALFORMED;
+}
+
+static enum handshake_result forbid(struct handshake *h, int status, const char *why)
+{
+    h->status = status;
+    h->why = why;
+    return HANDSHAKE_BAD;
+}
+
 enum handshake_result session_ws_request(struct session *s, const char *data, size_t len,
                                          struct handshake *h)
 {
@@ -155,11 +217,10 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
     enum handshake_result result = handshake_parse(h, data, len);
     if (result == HANDSHAKE_OK)
         session_forwarded(s, h);
-    if (result == HANDSHAKE_OK && !origin_allowed(s->vm->server->origins, h->origin)) {
-        h->status = 403;
-        h->why = "this origin is not allowed";
-        result = HANDSHAKE_BAD;
-    }
+    if (result == HANDSHAKE_OK && !origin_allowed(s->vm->server->origins, h->origin))
+        result = forbid(h, 403, "this origin is not allowed");
+    if (result == HANDSHAKE_OK && offers_are_malformed(s, h))
+        result = forbid(h, 400, "malformed Sec-WebSocket-Extensions");
     if (result == HANDSHAKE_BAD)
         session_ws_refuse(s, h->status, h->why);
     return result;
@@ -203,11 +264,25 @@ static void on_ping_due(struct timeout *timeout)
     }
 }
 
+static void agree(struct session *s, const struct deflate_terms *terms)
+{
+    struct script_env *env = s->vm->env;
+    if (!env->deflate)
+        env->deflate = deflate_pool_new();
+    s->ws->deflate = deflate_new(env->deflate, terms);
+    ws_decoder_inflate(&s->ws->decoder, s->ws->deflate);
+}
+
 void session_ws_accept(struct session *s, const struct handshake *h)
 {
     struct session_ws *ws = state_of(s);
     struct buf answer = {0};
-    handshake_answer(&answer, h, NULL);
+    struct deflate_terms terms;
+    struct deflate_answer extensions;
+    bool agreed = read_offers(s, h, &terms, &extensions) == DEFLATE_OFFER_ACCEPTED;
+    if (agreed)
+        agree(s, &terms);
+    handshake_answer(&answer, h, agreed ? extensions.text : NULL);
     session_send(s, answer.data, answer.len);
     buf_free(&answer);
     ws->open = true;

@@ -1,9 +1,11 @@
 /* A client that speaks WebSocket: its handshake, its frames, its pings, its end. For the built-in
  * protocol and for the leaves of the shipped codec (lua_ws.c); nothing here runs a script.
  *
- * The 101 answer opens it; before that no frame goes out, and handshakeTimeout runs. From then on
- * the client is pinged; one that has sent nothing at all from one ping to the next is closed. Its
- * state is made on first use and lives until on_close has returned. Worker's thread. */
+ * The 101 answer opens it, and says whether messages are compressed (RFC 7692) where the server's
+ * `compression` is on and the client offers it; before that no frame goes out, and handshakeTimeout
+ * runs. From then on the client is pinged; one that has sent nothing at all from one ping to the
+ * next is closed. Its state is made on first use and lives until on_close has returned. Worker's
+ * thread. */
 #pragma once
 
 #include "proto/handshake.h"
@@ -36,8 +38,14 @@ void session_ws_refuse(struct session *s, int status, const char *why);
 bool session_ws_read(struct session *s, const char *data, size_t len, size_t *taken,
                      struct ws_item *message);
 
-/* A whole message as a frame; the reference is the caller's. */
-struct frame *session_ws_frame(const char *data, size_t len, bool binary);
+/* For whom a frame of a message of that length is good: 0: for any client, as it is not compressed;
+ * SESSION_ALONE: for this one alone, as it refers to what that was sent before; else for all with
+ * the same answer. */
+unsigned session_ws_variant(const struct session *s, size_t len);
+
+/* A whole message as a frame, compressed where that was agreed on; the reference is the caller's.
+ * `s` NULL: for any client. What is made for one alone must be sent to it, in the order made. */
+struct frame *session_ws_frame(struct session *s, const char *data, size_t len, bool binary);
 
 /* NULL, or static text of why it was not sent. */
 const char *session_ws_send(struct session *s, const char *data, size_t len, bool binary);
