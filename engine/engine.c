@@ -239,6 +239,7 @@ static void make_parts(struct engine *e)
         e->workers[i] = worker_new(&(struct worker_options){.config = config,
                                                             .node = NODE,
                                                             .number = (unsigned)i,
+                                                            .count = (unsigned)e->worker_count,
                                                             .gates = e->gates,
                                                             .api_box = api_box(e->api),
                                                             .main_box = &e->box});

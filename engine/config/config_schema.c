@@ -34,7 +34,6 @@
 
 #define NO_MESH "nodes do not form a cluster in this version"
 #define NO_SUMMARY "the metrics have no summary in this version"
-#define NO_REDIS "scripts have no mix.redis in this version"
 #define NO_RELOAD "scripts are not loaded again by this version; restart the engine"
 #define NO_BUFFER_SIZE "buffers are as large as they need to be"
 #define NO_CENTER_USE "the center's API does not use it"
@@ -163,7 +162,7 @@ static const struct config_section redis = {KEYS(redis_keys), .size = sizeof(str
 static const struct config_key luavm_keys[] = {
     {.name = "queue", .kind = CONFIG_SECTION, .section = &queue},
     {.name = "redis", .kind = CONFIG_LIST, ROOT(redis), .section = &redis, .number = 1, .one_is_list = true,
-     .count_offset = offsetof(struct config_draft, config.redis_count), .unused = NO_REDIS},
+     .count_offset = offsetof(struct config_draft, config.redis_count)},
 };
 static const struct config_section luavm = {KEYS(luavm_keys)};
 

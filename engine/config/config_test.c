@@ -455,15 +455,13 @@ static void test_keys_without_effect(void **state)
            "center: {registry: {port: 6786, bind: 0.0.0.0}}\n"
            "engine:\n"
            "  center_registry: localhost:6786\n"
-           "  mesh_point: {port: 6788}\n"
-           "  luavm: {redis: [{name: default, poolSize: 20}]}\n",
+           "  mesh_point: {port: 6788}\n",
            "");
     expect("prometheus: {summary: {maxAge: 1}}\n"
-           "engine: {centerRegistry: 'c:1', luavm: {redis: [{db: 2, poolSize: 1}, {name: b}]}}\n"
+           "engine: {centerRegistry: 'c:1'}\n"
            "center: {registry: {port: 5}}\n",
            "1:32: warning: prometheus.summary.maxAge: has no effect: \n"
            "2:26: warning: engine.centerRegistry: has no effect: \n"
-           "2:48: warning: engine.luavm.redis: has no effect: \n"
            "3:27: warning: center.registry.port: has no effect: ");
 }
 
@@ -473,7 +471,7 @@ static void test_redis(void **state)
     struct outcome outcome =
         parse("engine: {luavm: {redis: [{addr: 'r:1', password: s, db: 2, min_idle_conns: 0,\n"
               "  max_conn_age: 9, idle_timeout: 8}, {name: b, poolSize: 3}]}}");
-    assert_int_equal(outcome.warnings, 1);
+    assert_int_equal(outcome.warnings, 0);
     const struct config_redis *redis = outcome.config->redis;
     assert_int_equal(outcome.config->redis_count, 2);
     assert_string_equal(redis[0].name, "default");
@@ -707,8 +705,7 @@ static const struct {
     {"engine: {servers: [{options: [{value: 1}]}]}",
      "1:31: error: engine.servers[0].options[0]: the key 'name' is missing"},
     {"engine: {luavm: {redis: [{}, {}]}}",
-     "1:30: error: engine.luavm.redis[1]: another item before it has the same name: 'default'\n"
-     "1:25: warning: engine.luavm.redis: has no effect"},
+     "1:30: error: engine.luavm.redis[1]: another item before it has the same name: 'default'"},
     /* access */
     {"access: {users: [{username: a}]}", "1:18: error: access.users[0]: the key 'password' is \n"
                                          "1:18: error: access.users[0]: the key 'roles' is "},

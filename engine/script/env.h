@@ -16,6 +16,7 @@
 #include <stdalign.h>
 
 struct deflate_pool;
+struct redis_pools;
 struct session;
 struct task;
 struct vm;
@@ -39,6 +40,7 @@ struct script_env {
     struct mailbox *box, *api_box;
     struct mesh *mesh;
     struct gates *gates;
+    struct redis_pools *redis;
     struct pulse *pulse;
     struct worker_stats *stats;
     bool full_error; /* a push to a full topic fails at once */
@@ -56,7 +58,7 @@ struct script_env {
     uint8_t hops;             /* of the command that is carried out; 0: none is */
     struct task **tasks;      /* all, by index */
     uint32_t task_count, task_cap;
-    struct buf scratch;           /* unmasked frames */
+    struct buf scratch;           /* unmasked frames, commands for redis */
     struct buf packed;            /* what is compressed next */
     struct deflate_pool *deflate; /* NULL: nothing has been compressed yet */
     struct buf json;              /* values on their way to a queue */

@@ -599,14 +599,19 @@ static void put_real(struct buf *out, double value)
     buf_append_str(out, text);
 }
 
+void json_number_append(struct buf *out, double value)
+{
+    if (fabs(value) <= (double)EXACT_MAX && value == trunc(value))
+        put_integer(out, (int64_t)value);
+    else
+        put_real(out, value);
+}
+
 static bool encode_number(struct encoder *e, double value)
 {
     if (!isfinite(value))
         return refuse(e, "NaN and infinity are not JSON");
-    if (fabs(value) <= (double)EXACT_MAX && value == trunc(value))
-        put_integer(e->out, (int64_t)value);
-    else
-        put_real(e->out, value);
+    json_number_append(e->out, value);
     return true;
 }
 
@@ -745,4 +750,20 @@ bool json_encode(lua_State *L, int index, struct buf *out, const char **why)
         *why = e.why;
     }
     return done;
+}
+
+const char *json_encode_message(lua_State *L, int index, struct buf *out)
+{
+    const char *why = NULL;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        size_t len;
+        const char *text = lua_tolstring(L, index, &len);
+        if (json_is_container(text, len)) {
+            buf_append(out, text, len);
+            return NULL;
+        }
+    } else if (!lua_istable(L, index)) {
+        return "a message is a table or a string";
+    }
+    return json_encode(L, index, out, &why) ? NULL : why;
 }

@@ -19,6 +19,13 @@ enum {
  * and calls no metamethod. */
 bool json_encode(lua_State *L, int index, struct buf *out, const char **why);
 
+/* Appends the value at `index` as a message of a queue: a table; or a string, as it is where it is
+ * a JSON object or array, else as a JSON string. NULL, or static text of what is wrong. */
+const char *json_encode_message(lua_State *L, int index, struct buf *out);
+
+/* Appends a finite number: the fewest digits that read back as it; whole ones up to 2^53 plain. */
+void json_number_append(struct buf *out, double value);
+
 /* Pushes the value of a whole text; surrounding white space is allowed. False, and a message pushed
  * instead ("JSON: what, at byte N"). */
 bool json_decode(lua_State *L, const char *text, size_t len);

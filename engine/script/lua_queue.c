@@ -49,24 +49,6 @@ static int queue_new_topic(lua_State *L)
     return 0;
 }
 
-/* Appends the value at `index` as JSON; NULL or static text of what is wrong. */
-static const char *encode_value(lua_State *L, int index, struct buf *out)
-{
-    const char *why = NULL;
-    out->len = 0;
-    if (lua_type(L, index) == LUA_TSTRING) {
-        size_t len;
-        const char *text = lua_tolstring(L, index, &len);
-        if (json_is_container(text, len)) {
-            buf_append(out, text, len);
-            return NULL;
-        }
-    } else if (!lua_istable(L, index)) {
-        return "a message is a table or a string";
-    }
-    return json_encode(L, index, out, &why) ? NULL : why;
-}
-
 static struct entry *make_entry(struct script_env *env, struct gate *gate)
 {
     struct entry *entry = xmalloc(sizeof *entry + env->json.len);
@@ -152,7 +134,8 @@ static int queue_push(lua_State *L)
         return lua_fail(L, "the engine has stopped");
     luaL_checkstring(L, 1);
     lua_settop(L, 2);
-    why = encode_value(L, 2, &vm->env->json);
+    vm->env->json.len = 0;
+    why = json_encode_message(L, 2, &vm->env->json);
     if (why)
         return lua_fail(L, why);
     struct gate *gate = find_gate(L, vm, 1, gates_get);

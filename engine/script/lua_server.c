@@ -1,5 +1,4 @@
-/* mix.server, worker_id, node_id; and mix.redis and mix.http, which this version does not have:
- * they say so. */
+/* mix.server, worker_id, node_id; and mix.http, which this version does not have: it says so. */
 #include "config/config.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
@@ -26,7 +25,7 @@ static int node_id(lua_State *L)
 
 static int not_here(lua_State *L)
 {
-    return lua_fail(L, "this version of the engine has no mix.redis and mix.http yet");
+    return lua_fail(L, "this version of the engine has no mix.http yet");
 }
 
 static void add_refusals(lua_State *L, const char *table, const char *const *names)
@@ -41,8 +40,6 @@ static void add_refusals(lua_State *L, const char *table, const char *const *nam
 
 void lua_server_open(lua_State *L)
 {
-    static const char *const redis[] = {"connection", "push", "llen", "incr",
-                                        "decr",       "set",  "get",  NULL};
     static const char *const http[] = {"request", NULL};
     lua_newtable(L);
     lua_pushcfunction(L, server_option);
@@ -52,6 +49,5 @@ void lua_server_open(lua_State *L)
     lua_setfield(L, -2, "worker_id");
     lua_pushcfunction(L, node_id);
     lua_setfield(L, -2, "node_id");
-    add_refusals(L, "redis", redis);
     add_refusals(L, "http", http);
 }

@@ -38,6 +38,7 @@ struct task {
     int key_ref;     /* wait_context_value: the key; when it was set, its value */
     const char *why; /* static text of an error, NULL: none */
     uint32_t expected, success, fail;
+    void *pending; /* what the wait's fini gives up */
 };
 
 enum task_status { TASK_DONE, TASK_SUSPENDED, TASK_FAILED };

@@ -8,6 +8,7 @@
 #include "net/preface.h"
 #include "script/lua_modules.h"
 #include "script/lua_timer.h"
+#include "script/redis_pool.h"
 #include "script/session.h"
 #include <errno.h>
 #include <pthread.h>
@@ -86,6 +87,7 @@ static void on_turn(uv_prepare_t *prepare)
 {
     struct worker *w = prepare->data;
     bool left = script_env_turn(&w->env, TURN_SESSIONS);
+    redis_pools_flush(w->env.redis);
     left |= conns_flush(&w->conns, TURN_FLUSHES);
     if (left)
         CHECK(uv_idle_start(&w->busy, on_busy) == 0);
@@ -216,6 +218,7 @@ static void init_env(struct worker *w)
         .box = &w->box,
         .api_box = w->options.api_box,
         .gates = w->options.gates,
+        .redis = redis_pools_new(&w->loop, &w->wheel, w->options.config, w->options.count),
         .pulse = &w->pulse,
         .stats = &w->stats,
         .full_error = w->options.config->queue.full_error,
@@ -313,10 +316,12 @@ void worker_free(struct worker *w)
     for (size_t i = 0; i < w->options.config->server_count; i++)
         if (w->vms[i])
             lua_timers_drop(w->vms[i]);
+    redis_pools_close(w->env.redis);
     close_handles(w);
     for (size_t i = 0; i < w->options.config->server_count; i++)
         if (w->vms[i])
             vm_free(w->vms[i]);
+    redis_pools_free(w->env.redis);
     script_env_fini(&w->env);
     channels_free(w->env.channels);
     if (w->env.sessions)

@@ -12,8 +12,8 @@
 struct worker;
 
 struct worker_options {
-    const struct config *config; /* outlives the worker, as do the others */
-    unsigned node, number;
+    const struct config *config;  /* outlives the worker, as do the others */
+    unsigned node, number, count; /* of all workers */
     struct gates *gates;
     struct mailbox *api_box, *main_box;
 };

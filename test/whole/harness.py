@@ -120,7 +120,7 @@ class Engine:
 
     def __init__(self, folder, entry, *, mode="single", workers=2, queue=None, server=None,
                  options=None, servers=None, files=None, api=None, center=None, users=None,
-                 engine=None, logging=None, env=None):
+                 engine=None, logging=None, redis=None, env=None):
         self.folder = pathlib.Path(folder)
         self.mode, self.workers, self.env = mode, workers, env or {}
         self.center_port, self.api_port, self.port = free_port(), free_port(), free_port()
@@ -147,12 +147,11 @@ class Engine:
             "engine": {
                 "apiServer": {"port": self.api_port, "bind": "127.0.0.1", **(api or {})},
                 **(engine or {}),
-                "luavm": {"queue": queue or {}},
                 "servers": [block] + (servers or []),
             },
         }
-        if not queue:
-            del self.config["engine"]["luavm"]
+        if queue or redis:
+            self.config["engine"]["luavm"] = {k: v for k, v in (("queue", queue), ("redis", redis)) if v}
         if users:
             self.config["access"] = {"users": users}
         self.config_path = self.folder / "conf" / "engine.yaml"
