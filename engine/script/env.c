@@ -36,4 +36,5 @@ void script_env_fini(struct script_env *env)
     buf_free(&env->packed);
     deflate_pool_free(env->deflate);
     buf_free(&env->json);
+    buf_free(&env->command);
 }

@@ -58,10 +58,11 @@ struct script_env {
     uint8_t hops;             /* of the command that is carried out; 0: none is */
     struct task **tasks;      /* all, by index */
     uint32_t task_count, task_cap;
-    struct buf scratch;           /* unmasked frames, commands for redis */
+    struct buf scratch;           /* unmasked frames */
     struct buf packed;            /* what is compressed next */
     struct deflate_pool *deflate; /* NULL: nothing has been compressed yet */
     struct buf json;              /* values on their way to a queue */
+    struct buf command;           /* for redis */
 };
 
 /* Runs what is ready: resumed handlers, ends of connections, and functions of timers. At most `max`

@@ -1,4 +1,4 @@
-/* mix.redis. A command is written into env->scratch and handed to its pool; its handler is
+/* mix.redis. A command is written into env->command and handed to its pool; its handler is
  * suspended until the answer is there. */
 #include "script/json.h"
 #include "script/lua_helpers.h"
@@ -125,23 +125,17 @@ static const struct task_wait redis_wait = {
     .fini = redis_fini,
 };
 
-/* Messages that came before the end of the input are handled after it, and what they send to redis
- * counts; nothing is waited for that may never come. */
-static bool is_ending(const struct session *s)
-{
-    return s && s->stage != STAGE_CLOSE && (s->closing || s->ended);
-}
-
-/* Sends the command in env->scratch. */
+/* Sends the command in env->command. Messages that came before the end of the input are handled
+ * after it, and what they send counts; but nothing is begun that waits for data. */
 static int call(lua_State *L, struct vm *vm, struct redis_pool *pool)
 {
-    const struct buf *command = &vm->env->scratch;
+    const struct buf *command = &vm->env->command;
     struct redis_need need = redis_command_need(command->data, command->len);
     const char *why = need.refused;
     if (why || !task_may_suspend(vm, L, &why))
         return lua_fail(L, why);
     struct task *task = vm->env->running;
-    if (need.alone && is_ending(task->session))
+    if (need.alone && session_is_ending(task->session))
         return lua_fail(L, SESSION_CLOSED);
     task->pending = redis_send(pool, command, &need, on_done, task, &why);
     if (!task->pending)
@@ -193,7 +187,7 @@ static void add_arg(lua_State *L, struct buf *out, int arg)
 
 static struct buf *begin(struct vm *vm, const char *name, size_t args)
 {
-    struct buf *out = &vm->env->scratch;
+    struct buf *out = &vm->env->command;
     out->len = 0;
     redis_command_begin(out, args + (name ? 1 : 0));
     if (name)

@@ -51,12 +51,6 @@ static void on_slept(struct timeout *timeout)
     task_wake(container_of(timeout, struct task, timer));
 }
 
-/* on_close is what comes after the end: nothing cuts it short. */
-static bool is_ending(const struct session *s)
-{
-    return s && s->stage != STAGE_CLOSE && (s->closing || s->ended);
-}
-
 /* err = sleep(seconds) */
 static int mix_sleep(lua_State *L)
 {
@@ -66,7 +60,7 @@ static int mix_sleep(lua_State *L)
     if (!task_may_suspend(vm, L, &why))
         return lua_outcome(L, why);
     struct task *task = vm->env->running;
-    if (is_ending(task->session))
+    if (session_is_ending(task->session))
         return lua_outcome(L, SESSION_CLOSED);
     task->why = NULL;
     set(vm->env, &task->timer, ms, on_slept);

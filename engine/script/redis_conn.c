@@ -66,6 +66,7 @@ static void on_written(uv_write_t *req, int status)
 {
     struct redis_conn *conn = req->data;
     conn->writing.len = 0;
+    conn->heard_ms = uv_now(conn->io->loop);
     if (status < 0)
         redis_conn_end(conn, uv_strerror(status));
     else if (conn->stage != REDIS_ENDED)
@@ -225,6 +226,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         redis_conn_end(conn,
                        n == UV_EOF ? "the server closed the connection" : uv_strerror((int)n));
     } else if (n > 0) {
+        conn->heard_ms = uv_now(conn->io->loop);
         CHECK(redisReaderFeed(conn->reader, buf->base, (size_t)n) == REDIS_OK);
         take_replies(conn);
     }

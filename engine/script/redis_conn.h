@@ -63,7 +63,7 @@ struct redis_conn {
     struct list in_pool, in_idle;
     struct list in_flight; /* requests without an answer */
     struct timeout timeout;
-    uint64_t born_ms, used_ms; /* uv_now */
+    uint64_t born_ms, used_ms, heard_ms; /* uv_now; heard: bytes came or went */
     bool spare, alone, retired;
 };
 

@@ -97,10 +97,14 @@ static const char *set_error(struct redis_pool *pool, const char *why)
     return pool->error;
 }
 
+/* A server that is in the middle of a long answer gets its time again. */
 static void on_request_timeout(struct timeout *timeout)
 {
     struct redis_request *r = container_of(timeout, struct redis_request, timeout);
-    if (r->conn)
+    uint64_t at = now(r->pool), due = r->conn ? r->conn->heard_ms + REDIS_TIMEOUT_MS : 0;
+    if (due > at)
+        wheel_set(r->pool->pools->io.wheel, timeout, due - at, on_request_timeout);
+    else if (r->conn)
         redis_conn_end(r->conn, "timeout: the server does not answer");
     else
         finish(r, NULL, set_error(r->pool, "timeout: no connection was free within 5 seconds"));
@@ -397,6 +401,7 @@ struct redis_request *redis_send(struct redis_pool *pool, const struct buf *comm
                                  const struct redis_need *need, redis_done *done, void *owner,
                                  const char **why)
 {
+    uv_update_time(pool->pools->io.loop); /* it stands still while a handler runs */
     *why = refuse(pool, command->len);
     if (*why)
         return NULL;

@@ -14,8 +14,8 @@
 #include "script/redis_conn.h"
 
 enum {
-    REDIS_TIMEOUT_MS =
-        5000, /* for a connection and the answer, beside what a command itself waits */
+    /* For a connection; then of silence until the answer, beside what a command itself waits. */
+    REDIS_TIMEOUT_MS = 5000,
     REDIS_COMMANDS_MAX = 10000, /* without an answer, in one pool */
     REDIS_BYTES_MAX = 64 << 20, /* of them */
 };

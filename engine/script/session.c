@@ -96,6 +96,11 @@ static void free_if_gone(struct session *s)
     env->on_gone(env, server);
 }
 
+bool session_is_ending(const struct session *s)
+{
+    return s && s->stage != STAGE_CLOSE && (s->closing || s->ended);
+}
+
 void session_abandon(struct session *s)
 {
     if (s->suspended)

@@ -93,6 +93,10 @@ void session_close(struct session *s, const char *why);
 /* The same, and a WebSocket client is told `code` (0: its protocol's own) and `reason` first. */
 void session_dismiss(struct session *s, uint16_t code, const char *reason, const char *why);
 
+/* Its input is over, and what its handlers wait for is cut short; on_close, which comes after the
+ * end, is not. False where there is no session (NULL). */
+bool session_is_ending(const struct session *s);
+
 /* The worker ends without waiting any longer: no handler runs any more, the socket is closed. */
 void session_abandon(struct session *s);
 

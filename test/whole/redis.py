@@ -1,6 +1,7 @@
 """A redis server of the tests' own, on a port of 127.0.0.1 with a folder that goes with it, and a client."""
 
 import contextlib
+import pathlib
 import signal
 import socket
 import subprocess
@@ -88,12 +89,17 @@ class Redis:
         with self.client() as client:
             return client(*words)
 
-    def signal(self, number):
-        self.process.send_signal(number)
+    def stop(self):
+        """Until `go_on` it is there but does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", what="stopped")
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
             self.process.kill()
             self.process.wait()
 
