@@ -41,9 +41,9 @@ struct redis_request {
     redis_done *done; /* NULL: nobody waits for the answer */
     void *owner;
     bool alone;
-    uint64_t wait_ms;
+    uint64_t wait_ms; /* for data, 0 when it is not alone */
     size_t len;
-    char bytes[];
+    char bytes[]; /* while it waits in line */
 };
 
 static void dispatch(struct redis_pool *pool);
@@ -56,16 +56,21 @@ static uint64_t now(const struct redis_pool *pool)
 /* -- requests -- */
 
 /* Where the share is one connection, all wait in one line for it. */
-static bool needs_spare(const struct redis_request *r)
+static bool needs_spare(const struct redis_pool *pool, bool alone)
 {
-    return r->alone && r->pool->max > 1;
+    return alone && pool->max > 1;
+}
+
+static struct list *line_of(struct redis_pool *pool, bool alone)
+{
+    return needs_spare(pool, alone) ? &pool->alone : &pool->ordinary;
 }
 
 static void leave_line(struct redis_request *r)
 {
-    list_remove(&r->link);
-    if (!r->conn && needs_spare(r))
+    if (!list_empty(&r->link) && !r->conn && needs_spare(r->pool, r->alone))
         r->pool->alone_count--;
+    list_remove(&r->link);
 }
 
 static void drop(struct redis_request *r)
@@ -303,12 +308,12 @@ static const struct redis_conn_events conn_events = {
 
 /* -- who goes where -- */
 
-static struct redis_conn *find_lane(const struct redis_request *r)
+static struct redis_conn *find_lane(const struct redis_pool *pool, bool alone)
 {
-    struct redis_conn *lane = r->pool->lane;
+    struct redis_conn *lane = pool->lane;
     if (!lane || lane->stage != REDIS_READY || lane->retired || lane->alone)
         return NULL;
-    return r->alone && !list_empty(&lane->in_flight) ? NULL : lane;
+    return alone && !list_empty(&lane->in_flight) ? NULL : lane;
 }
 
 static struct redis_conn *find_spare(const struct redis_pool *pool)
@@ -316,38 +321,43 @@ static struct redis_conn *find_spare(const struct redis_pool *pool)
     return list_empty(&pool->idle) ? NULL : list_entry(pool->idle.next, struct redis_conn, in_idle);
 }
 
+static struct redis_conn *find_free(const struct redis_pool *pool, bool alone)
+{
+    return needs_spare(pool, alone) ? find_spare(pool) : find_lane(pool, alone);
+}
+
 /* A time of its own begins when it is sent: until then it has waited for a connection. */
 static void set_timeout(struct redis_request *r)
 {
     struct wheel *wheel = r->pool->pools->io.wheel;
-    if (r->alone && r->conn && r->wait_ms == REDIS_FOR_EVER)
+    if (r->conn && r->wait_ms == REDIS_FOR_EVER)
         wheel_clear(wheel, &r->timeout);
-    else if (!r->conn || r->alone)
+    else
         wheel_set(wheel, &r->timeout, REDIS_TIMEOUT_MS + (r->conn ? r->wait_ms : 0),
                   on_request_timeout);
 }
 
-static void place(struct redis_request *r, struct redis_conn *conn)
+static void place(struct redis_request *r, struct redis_conn *conn, const char *bytes)
 {
     leave_line(r);
     list_remove(&conn->in_idle);
     r->conn = conn;
     conn->alone = r->alone;
     list_push_back(&conn->in_flight, &r->link);
-    redis_conn_send(conn, r->bytes, r->len);
+    redis_conn_send(conn, bytes, r->len);
     set_timeout(r);
+    if (conn->spare)
+        keep_idle(r->pool);
 }
 
 static void send_waiting(struct list *line)
 {
     while (!list_empty(line)) {
         struct redis_request *r = list_entry(line->next, struct redis_request, link);
-        struct redis_conn *conn = needs_spare(r) ? find_spare(r->pool) : find_lane(r);
+        struct redis_conn *conn = find_free(r->pool, r->alone);
         if (!conn)
             return;
-        place(r, conn);
-        if (conn->spare)
-            keep_idle(r->pool);
+        place(r, conn, r->bytes);
     }
 }
 
@@ -358,31 +368,31 @@ static void dispatch(struct redis_pool *pool)
     open_wanted(pool);
 }
 
-static struct redis_request *make_request(struct redis_pool *pool, const struct buf *command,
-                                          const struct redis_need *need, redis_done *done,
-                                          void *owner)
+static struct redis_request *make_request(struct redis_pool *pool, const struct redis_need *need,
+                                          redis_done *done, void *owner, size_t len, bool keep)
 {
-    struct redis_request *r = xmalloc(sizeof *r + command->len);
+    struct redis_request *r = xmalloc(sizeof *r + (keep ? len : 0));
     *r = (struct redis_request){.pool = pool,
                                 .done = done,
                                 .owner = owner,
                                 .alone = need->alone,
                                 .wait_ms = need->wait_ms,
-                                .len = command->len};
-    memcpy(r->bytes, command->data, command->len);
+                                .len = len};
     list_init(&r->link);
+    pool->commands++;
+    pool->bytes += len;
     return r;
 }
 
-static void join_line(struct redis_request *r)
+static void join_line(struct redis_request *r, const char *bytes)
 {
     struct redis_pool *pool = r->pool;
-    pool->commands++;
-    pool->bytes += r->len;
-    list_push_back(needs_spare(r) ? &pool->alone : &pool->ordinary, &r->link);
-    if (needs_spare(r))
+    memcpy(r->bytes, bytes, r->len);
+    list_push_back(line_of(pool, r->alone), &r->link);
+    if (needs_spare(pool, r->alone))
         pool->alone_count++;
     set_timeout(r);
+    open_wanted(pool);
 }
 
 /* NULL, or why the pool takes no command of so many bytes now. */
@@ -405,9 +415,13 @@ struct redis_request *redis_send(struct redis_pool *pool, const struct buf *comm
     *why = refuse(pool, command->len);
     if (*why)
         return NULL;
-    struct redis_request *r = make_request(pool, command, need, done, owner);
-    join_line(r);
-    dispatch(pool);
+    bool first = list_empty(line_of(pool, need->alone));
+    struct redis_conn *conn = first ? find_free(pool, need->alone) : NULL;
+    struct redis_request *r = make_request(pool, need, done, owner, command->len, !conn);
+    if (conn)
+        place(r, conn, command->data);
+    else
+        join_line(r, command->data);
     return r;
 }
 

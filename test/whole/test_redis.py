@@ -488,6 +488,24 @@ def test_pool_of_one(make_engine, redis):
         assert len(redis.connections()) == 1
 
 
+def test_a_blocking_command_has_its_turn(make_engine, redis):
+    """With one connection nothing overtakes it."""
+    engine = engine_on(make_engine, redis, workers=1, pool={"poolSize": 1})
+    first, second, third = (Lab(engine.port) for _ in range(3))
+    assert first.lua("return mix.redis.set('k', 'v')") == ["OK"]
+    redis.stop()
+    for n, (client, call) in enumerate(((first, "get('k')"), (second, "connection():command('brpop', 'q', 0)"),
+                                        (third, "get('k')"))):
+        client.send("=return mix.redis." + call)
+        engine.wait_metric("mixengine_tasks_suspended", n + 1)
+    redis.go_on()
+    assert values(first.text()) == ["v"]
+    blocked(redis, 1)
+    engine.wait_metric("mixengine_tasks_suspended", 2)
+    redis.run("LPUSH", "q", "x")
+    assert values(second.text()) == [["q", "x"]] and values(third.text()) == ["v"]
+
+
 def test_pool_size_is_shared_by_workers(make_engine, redis):
     engine = engine_on(make_engine, redis, workers=2, pool={"poolSize": 6})
     clients = [Lab(engine.port) for _ in range(12)]
