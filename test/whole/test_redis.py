@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import socket
 import threading
 
 import pytest
@@ -430,6 +431,67 @@ def test_a_server_that_is_full(make_engine, redis):
         assert held("CONFIG", "SET", "maxclients", "10") == "OK"
         ask_until(client, "return mix.redis.get('k')", [None])
     held.close()
+
+
+class Fake(threading.Thread):
+    """A server that sends `answer` for whatever comes, or at once where `at_once`, and counts connections."""
+
+    def __init__(self, answer, at_once=False):
+        super().__init__(daemon=True)
+        self.answer, self.at_once, self.count, self.held = answer, at_once, 0, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.addr = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                self.count += 1
+                self.held.append(sock)
+                if self.at_once or sock.recv(65536):
+                    sock.sendall(self.answer)
+                if not self.answer:
+                    sock.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join()
+        for sock in self.held:
+            sock.close()
+
+
+@pytest.mark.parametrize("answer, at_once, error", [
+    (b"", True, "the server closed the connection|connection reset by peer|broken pipe"),
+    (b"", False, "the server closed the connection|connection reset by peer"),
+    (b"hello\r\n", False, 'Protocol error, got "h" as reply type byte'),
+    (b"-ERR go away\r\n", True, "ERR go away"), (b"+OK\r\n", True, "the server answered what was not asked"),
+    (b"*1000000000\r\n", False, "a reply is larger than 64 MiB"),
+    (b"*2147483648\r\n", False, "Multi-bulk length out of range"),
+    (b"$9999999999999999999\r\n", False, "Bad bulk string length|Bulk string length out of range"),
+    (b"*1\r\n" * 20, False, "No support for nested multi bulk replies with depth > 7"),
+    (b"$5\r\nhel", False, "timeout: the server does not answer"),
+])
+def test_a_server_that_is_none(make_engine, answer, at_once, error):
+    """Each command gets an error or that answer, and nobody spins: a connection for each command at most."""
+    fake = Fake(answer, at_once)
+    engine = make_engine(ENTRY, workers=1, redis=pools({"addr": fake.addr}))
+    with contextlib.closing(fake), Lab(engine.port) as client:
+        got = wait_until(lambda: client.lua("asked = (asked or 0) + 1 return mix.redis.get('k')")[1:], what="an error")
+        assert re.search(error, got[0]), got
+        assert fake.count <= client.lua("return asked")[0]
+        assert client.ask("still here") == "still here"
+
+
+@pytest.mark.parametrize("answer", [b"+OK\r\n+OK\r\n", b"+OK\r\n-ERR x\r\n", b"+OK\r\n*1\r\n"])
+def test_a_server_that_says_too_much(make_engine, answer):
+    """The answer counts; what comes beyond it ends that connection, or waits for its rest."""
+    fake = Fake(answer)
+    engine = make_engine(ENTRY, workers=1, redis=pools({"addr": fake.addr}))
+    with contextlib.closing(fake), Lab(engine.port) as client:
+        assert client.lua("return mix.redis.get('k')") == ["OK"]
+        assert client.ask("still here") == "still here"
 
 
 # ---- blocking commands and the pool
