@@ -40,7 +40,7 @@ struct redis_request {
     struct timeout timeout;
     redis_done *done; /* NULL: nobody waits for the answer */
     void *owner;
-    bool alone;
+    bool alone, overdue;
     uint64_t wait_ms; /* for data, 0 when it is not alone */
     size_t len;
     char bytes[]; /* while it waits in line */
@@ -102,13 +102,16 @@ static const char *set_error(struct redis_pool *pool, const char *why)
     return pool->error;
 }
 
-/* A server that is in the middle of a long answer gets its time again. */
+/* A server that is in the middle of a long answer gets its time again. Where it was the loop that
+ * was held up, the answer may be there: it is read before the next tick. */
 static void on_request_timeout(struct timeout *timeout)
 {
     struct redis_request *r = container_of(timeout, struct redis_request, timeout);
     uint64_t at = now(r->pool), due = r->conn ? r->conn->heard_ms + REDIS_TIMEOUT_MS : 0;
-    if (due > at)
-        wheel_set(r->pool->pools->io.wheel, timeout, due - at, on_request_timeout);
+    bool second = r->overdue;
+    r->overdue = due <= at;
+    if (!r->overdue || !second)
+        wheel_set(r->pool->pools->io.wheel, timeout, r->overdue ? 1 : due - at, on_request_timeout);
     else if (r->conn)
         redis_conn_end(r->conn, "timeout: the server does not answer");
     else
