@@ -1,15 +1,12 @@
 /* What scripts see of a WebSocket client: its request, its messages. VM's thread. */
 #pragma once
 
-#include "proto/handshake.h"
 #include "proto/ws.h"
+#include "script/lua_headers.h"
 #include "script/session.h"
 
 /* Once for each VM. */
 void lua_request_open(lua_State *L);
-
-/* How header names stand in the table; a look-up finds any case. */
-enum header_names { HEADER_NAMES_AS_SENT, HEADER_NAMES_CANONICAL };
 
 /* Pushes the table of the request's headers, with Method, RequestUri and ServerProtocol; it stands
  * in the context under `headers` too. */

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include "script/lua_buf.h"
+#include "script/lua_headers.h"
 #include "script/lua_modules.h"
 #include "script/lua_request.h"
 #include "script/lua_timer.h"
@@ -147,6 +148,7 @@ static int open_all(lua_State *L)
     };
     luaL_openlibs(L);
     lua_buf_open(L);
+    lua_headers_open(L);
     lua_request_open(L);
     lua_newtable(L);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
