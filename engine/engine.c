@@ -10,6 +10,7 @@
 #include "msg/client_id.h"
 #include "msg/msg.h"
 #include "net/acceptor.h"
+#include "script/http_client.h"
 #include "worker/worker.h"
 #include <dirent.h>
 #include <sched.h>
@@ -72,6 +73,12 @@ static const struct gauge gauges[] = {
      STAT(read_messages)},
     {"mixengine_send_messages_total", "counter", "Frames queued to clients.", STAT(send_messages)},
     {"mixengine_send_errors_total", "counter", "Sends that failed.", STAT(send_errors)},
+    {"mixengine_http_requests", "gauge", "HTTP requests that scripts wait for.",
+     STAT(http_requests)},
+    {"mixengine_http_requests_total", "counter", "HTTP requests that scripts have begun.",
+     STAT(http_requests_total)},
+    {"mixengine_http_errors_total", "counter", "HTTP requests that got no answer.",
+     STAT(http_errors)},
 };
 
 static uint64_t sum_of(const struct engine *e, size_t offset)
@@ -225,6 +232,7 @@ static char *find_pages(const struct config *config)
 static void make_parts(struct engine *e)
 {
     const struct config *config = e->config;
+    http_client_global_init();
     open_loop(e);
     e->gates = gates_new(config->queue.topic_size, config->queue.max_topics);
     e->api = api_new(&(struct api_options){.config = config,
@@ -357,6 +365,7 @@ static void free_parts(struct engine *e)
     free(e->pages);
     free(e->workers);
     free(e->boxes);
+    http_client_global_fini();
 }
 
 static int fail(const struct engine *e, int status)

@@ -16,6 +16,7 @@
 #include <stdalign.h>
 
 struct deflate_pool;
+struct http_client;
 struct redis_pools;
 struct session;
 struct task;
@@ -28,6 +29,8 @@ struct worker_stats {
     counter tasks_suspended; /* coroutines that wait for something */
     counter script_errors;
     counter read_messages, send_messages, send_errors;
+    counter http_requests; /* that scripts wait for */
+    counter http_requests_total, http_errors;
 };
 
 struct script_env {
@@ -56,6 +59,7 @@ struct script_env {
     struct task *running;     /* the task that runs; NULL: none */
     unsigned encoding;        /* how deep in protocol_encode */
     uint8_t hops;             /* of the command that is carried out; 0: none is */
+    struct http_client *http; /* of mix.http; NULL: none was needed yet */
     struct task **tasks;      /* all, by index */
     uint32_t task_count, task_cap;
     struct buf scratch;           /* unmasked frames */

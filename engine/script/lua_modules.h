@@ -14,11 +14,12 @@ void lua_text_open(lua_State *L);   /* str_split bytes_tostring base64_* md5* sh
 void lua_php_open(lua_State *L);    /* php_pack php_unpack */
 void lua_url_open(lua_State *L);    /* parse_url url_parse parse_str */
 void lua_log_open(lua_State *L);    /* log DEBUG INFO WARN ERROR */
-void lua_server_open(lua_State *L); /* server.option, worker_id, node_id, http */
+void lua_server_open(lua_State *L); /* server.option, worker_id, node_id */
 void lua_redis_open(lua_State *L);  /* redis.connection push llen incr decr set get */
 void lua_queue_open(lua_State *L);  /* queue.new push len */
 void lua_mesh_open(lua_State *L);   /* mesh.send publish count */
 void lua_timer_open(lua_State *L);  /* time sleep timer */
+void lua_http_open(lua_State *L);   /* http.request */
 void lua_conn_open(lua_State *L);   /* websocket socket.tcp; the methods of a connection */
 
 /* Functions for lua/protocols/websocket.lua; a luaopen. */

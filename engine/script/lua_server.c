@@ -1,6 +1,5 @@
-/* mix.server, worker_id, node_id; and mix.http, which this version does not have: it says so. */
+/* mix.server, worker_id, node_id. */
 #include "config/config.h"
-#include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 #include "script/vm.h"
 #include <lauxlib.h>
@@ -23,24 +22,8 @@ static int node_id(lua_State *L)
     return 1;
 }
 
-static int not_here(lua_State *L)
-{
-    return lua_fail(L, "this version of the engine has no mix.http yet");
-}
-
-static void add_refusals(lua_State *L, const char *table, const char *const *names)
-{
-    lua_newtable(L);
-    for (; *names; names++) {
-        lua_pushcfunction(L, not_here);
-        lua_setfield(L, -2, *names);
-    }
-    lua_setfield(L, -2, table);
-}
-
 void lua_server_open(lua_State *L)
 {
-    static const char *const http[] = {"request", NULL};
     lua_newtable(L);
     lua_pushcfunction(L, server_option);
     lua_setfield(L, -2, "option");
@@ -49,5 +32,4 @@ void lua_server_open(lua_State *L)
     lua_setfield(L, -2, "worker_id");
     lua_pushcfunction(L, node_id);
     lua_setfield(L, -2, "node_id");
-    add_refusals(L, "http", http);
 }

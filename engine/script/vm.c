@@ -144,7 +144,7 @@ static int open_all(lua_State *L)
     static void (*const parts[])(lua_State *) = {
         lua_json_open, lua_text_open,   lua_php_open,   lua_url_open,
         lua_log_open,  lua_server_open, lua_queue_open, lua_mesh_open,
-        lua_conn_open, lua_timer_open,  lua_redis_open,
+        lua_conn_open, lua_timer_open,  lua_redis_open, lua_http_open,
     };
     luaL_openlibs(L);
     lua_buf_open(L);

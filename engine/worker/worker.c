@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "msg/msg.h"
 #include "net/preface.h"
+#include "script/http_client.h"
 #include "script/lua_modules.h"
 #include "script/lua_timer.h"
 #include "script/redis_pool.h"
@@ -317,6 +318,8 @@ void worker_free(struct worker *w)
         if (w->vms[i])
             lua_timers_drop(w->vms[i]);
     redis_pools_close(w->env.redis);
+    if (w->env.http)
+        http_client_free(w->env.http);
     close_handles(w);
     for (size_t i = 0; i < w->options.config->server_count; i++)
         if (w->vms[i])
