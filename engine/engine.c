@@ -149,12 +149,29 @@ static void drain(struct engine *e)
         post(e->boxes[i], MSG_DRAIN);
 }
 
+/* -- reloading: the configuration first, as scripts are loaded by it -- */
+
+static void reload_config(struct engine *e)
+{
+    log_warn("engine", "SIGHUP: %s is not read again by this version; restart the engine",
+             e->config->file);
+}
+
+static void reload_scripts(struct engine *e)
+{
+    log_warn("engine", "SIGHUP: scripts are not read again by this version; restart the engine");
+    (void)e;
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct engine *e = handle->data;
-    if (number == SIGHUP)
-        log_warn("engine", "SIGHUP: nothing is reloaded by this version; restart the engine");
-    else if (!e->draining)
+    if (number == SIGHUP && !e->draining) {
+        reload_config(e);
+        reload_scripts(e);
+    } else if (number == SIGHUP) {
+        log_warn("engine", "SIGHUP while draining: nothing is reloaded");
+    } else if (!e->draining)
         drain(e);
     else {
         log_warn("engine", "signal %d while draining: stopping now", number);
