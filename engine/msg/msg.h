@@ -5,6 +5,7 @@
 #include "base/blob.h"
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/sources.h"
 #include "loop/mailbox.h"
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -16,6 +17,9 @@ enum msg_type {
     MSG_ACCEPTED,    /* struct msg_accepted, from the acceptor */
     MSG_COMMAND,     /* struct command, to be carried out */
     MSG_PUSH_ANSWER, /* struct push_answer, from the queue */
+    MSG_PREPARE,     /* struct msg_reload: load a server's scripts anew; answered by MSG_PREPARED */
+    MSG_COMMIT,      /* struct msg_reload: use what was prepared with this number */
+    MSG_ABORT,       /* struct msg_reload: forget it */
     MSG_DRAIN,       /* struct msg: close what is open, take nothing new */
     MSG_STOP,        /* struct msg: end the thread's loop; to every thread */
     /* to the api */
@@ -25,8 +29,25 @@ enum msg_type {
     /* to whoever sent a command */
     MSG_OUTCOME, /* the struct command again, carried out */
     /* to the main thread */
-    MSG_CLOSED,  /* struct msg_closed: a connection is gone, from its worker */
-    MSG_DRAINED, /* struct msg: a worker has no connection left */
+    MSG_CLOSED,   /* struct msg_closed: a connection is gone, from its worker */
+    MSG_DRAINED,  /* struct msg: a worker has no connection left */
+    MSG_PREPARED, /* struct msg_prepared */
+};
+
+/* Freed by the worker. */
+struct msg_reload {
+    struct msg msg;
+    int server;      /* index in the configuration */
+    uint32_t number; /* of the attempt */
+};
+
+/* Freed by the main thread, with what it holds. */
+struct msg_prepared {
+    struct msg msg;
+    int server, worker;
+    uint32_t number;
+    char *error;            /* NULL: it is ready, and waits */
+    struct sources sources; /* what it has read */
 };
 
 /* A connection that was accepted. Freed by the worker, which owns the descriptor from then on. */

@@ -91,6 +91,8 @@ void lua_buf_new(lua_State *L)
     struct view *view = lua_newuserdata(L, sizeof *view);
     memset(view, 0, sizeof *view);
     luaL_getmetatable(L, META);
+    lua_pushvalue(L, -1);
+    lua_setfenv(L, -3); /* else it would keep the globals of the generation in which it is made */
     lua_setmetatable(L, -2);
 }
 

@@ -45,6 +45,8 @@ void lua_conn_push(lua_State *L, struct session *s)
     struct handle *handle = lua_newuserdata(L, sizeof *handle);
     handle->id = s->id;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->vm->conn_meta);
+    lua_pushvalue(L, -1);
+    lua_setfenv(L, -3); /* else it would keep the globals of the generation in which it is made */
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
     s->conn_ref = luaL_ref(L, LUA_REGISTRYINDEX);

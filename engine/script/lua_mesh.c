@@ -2,6 +2,7 @@
  * awaits: that is the script's credit. */
 #include "base/mem.h"
 #include "msg/client_id.h"
+#include "script/generation.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 #include "script/session.h"
@@ -87,6 +88,8 @@ static int mesh_send(lua_State *L)
     bool binary = lua_check_binary(L, 3);
     if (!client_id_parse(id, id_len, &client))
         return lua_outcome(L, "no such client");
+    if (generation_stage(vm, L))
+        return lua_outcome(L, NULL);
     if (client_node(client) != vm->env->node || client_worker(client) != vm->env->worker)
         return send_elsewhere(L, vm, client, data, len, binary);
     struct session *s = session_find(vm->env, client);
@@ -138,6 +141,8 @@ static int mesh_publish_call(lua_State *L)
     const char *channel = luaL_checklstring(L, 1, &channel_len);
     const char *data = luaL_checklstring(L, 2, &len), *why;
     bool binary = lua_check_binary(L, 3);
+    if (generation_stage(vm, L))
+        return push_counts(L, channel_subscribers(vm->env->channels, channel, channel_len), 0);
     struct task *task = task_may_suspend(vm, L, &why) ? vm->env->running : NULL;
     uint32_t success, fail;
     session_publish(vm->env, channel, channel_len, data, len, binary, &success, &fail);

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "queue/gate.h"
+#include "script/generation.h"
 #include "script/json.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
@@ -39,6 +40,8 @@ static int queue_new_topic(lua_State *L)
     luaL_checkstring(L, 1);
     lua_Number size = luaL_checknumber(L, 2);
     luaL_argcheck(L, size >= 1 && size <= UINT32_MAX / 2, 2, "a size of 1 or more");
+    if (generation_stage(vm, L))
+        return 0;
     struct gate *gate = find_gate(L, vm, 1, gates_get);
     if (!gate)
         return lua_fail(L, "too many topics");
@@ -125,6 +128,24 @@ static int push_or_wait(lua_State *L, struct vm *vm, struct gate *gate, struct t
     return 1;
 }
 
+/* Kept back as JSON: the script may change the table. What it returns is true if nobody else pushes
+ * until then. */
+static bool stage_push(lua_State *L, struct vm *vm)
+{
+    if (vm->loading && lua_istable(L, 2)) {
+        lua_pushlstring(L, vm->env->json.data, vm->env->json.len);
+        lua_replace(L, 2);
+    }
+    return generation_stage(vm, L);
+}
+
+static int push_later(lua_State *L, struct vm *vm)
+{
+    struct gate *gate = find_gate(L, vm, 1, gates_find);
+    lua_pushinteger(L, (lua_Integer)(gate ? gate_count(gate) : 0) + 1);
+    return 1;
+}
+
 /* n, err = queue.push(topic, v) */
 static int queue_push(lua_State *L)
 {
@@ -138,6 +159,8 @@ static int queue_push(lua_State *L)
     why = json_encode_message(L, 2, &vm->env->json);
     if (why)
         return lua_fail(L, why);
+    if (stage_push(L, vm))
+        return push_later(L, vm);
     struct gate *gate = find_gate(L, vm, 1, gates_get);
     if (!gate)
         return lua_fail(L, "too many topics");

@@ -1,13 +1,14 @@
 /* mix.time, sleep and timer. */
 #include "script/lua_timer.h"
 #include "base/clock.h"
+#include "script/generation.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
 #include "script/session.h"
 #include <lauxlib.h>
 #include <math.h>
 
-enum { TIMERS_MAX = 10000 }; /* of one vm */
+enum { TIMERS_MAX = 10000 }; /* of one generation */
 
 static const char *const META = "mixengine.timer";
 
@@ -78,9 +79,9 @@ static void forget_function(struct lua_timer *timer)
 /* From here on its memory lives only as long as the script holds it. */
 static void over(struct lua_timer *timer)
 {
-    list_remove(&timer->in_vm);
+    list_remove(&timer->in_generation);
     list_remove(&timer->in_ready);
-    timer->vm->timer_count--;
+    timer->generation->timer_count--;
     luaL_unref(timer->vm->L, LUA_REGISTRYINDEX, timer->self_ref);
 }
 
@@ -89,16 +90,14 @@ static void abandon(struct lua_timer *timer)
     wheel_clear(timer->vm->env->wheel, &timer->timeout);
     forget_function(timer);
     if (timer->task)
-        task_abandon(timer->task);
+        task_drop(timer->task);
     timer->task = NULL;
     over(timer);
 }
 
-void lua_timers_drop(struct vm *vm)
+void lua_timers_drop(struct generation *g)
 {
-    list_for_each(node, &vm->timers) abandon(list_entry(node, struct lua_timer, in_vm));
-    /* The finalizers that run with the VM's end start none. */
-    vm->timer_count = TIMERS_MAX;
+    list_for_each(node, &g->timers) abandon(list_entry(node, struct lua_timer, in_generation));
 }
 
 void lua_timer_ready(struct lua_timer *timer)
@@ -109,6 +108,16 @@ void lua_timer_ready(struct lua_timer *timer)
 static void on_due(struct timeout *timeout)
 {
     lua_timer_ready(container_of(timeout, struct lua_timer, timeout));
+}
+
+static void start(struct lua_timer *timer)
+{
+    set(timer->vm->env, &timer->timeout, timer->ms, on_due);
+}
+
+void lua_timers_start(struct generation *g)
+{
+    list_for_each(node, &g->timers) start(list_entry(node, struct lua_timer, in_generation));
 }
 
 static enum task_status begin(struct lua_timer *timer)
@@ -133,7 +142,8 @@ void lua_timer_turn(struct lua_timer *timer)
 static struct lua_timer *push_timer(lua_State *L, struct vm *vm)
 {
     struct lua_timer *timer = lua_newuserdata(L, sizeof *timer);
-    *timer = (struct lua_timer){.vm = vm, .function_ref = LUA_NOREF, .self_ref = LUA_NOREF};
+    *timer = (struct lua_timer){
+        .vm = vm, .generation = vm->running, .function_ref = LUA_NOREF, .self_ref = LUA_NOREF};
     list_init(&timer->in_ready);
     luaL_getmetatable(L, META);
     lua_setmetatable(L, -2);
@@ -146,16 +156,21 @@ static int mix_timer(lua_State *L)
     struct vm *vm = vm_of(L);
     uint64_t ms = check_ms(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (vm->timer_count >= TIMERS_MAX)
+    struct generation *g = vm->running;
+    if (g->over)
+        return lua_fail(L, "the script has been loaded anew, or the engine stops");
+    if (g->timer_count >= TIMERS_MAX)
         return lua_fail(L, "too many timers");
     struct lua_timer *timer = push_timer(L, vm);
     lua_pushvalue(L, 2);
     timer->function_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushvalue(L, -1);
     timer->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    list_push_back(&vm->timers, &timer->in_vm);
-    vm->timer_count++;
-    set(vm->env, &timer->timeout, ms, on_due);
+    list_push_back(&g->timers, &timer->in_generation);
+    g->timer_count++;
+    timer->ms = ms;
+    if (vm->loading != g)
+        start(timer);
     return 1;
 }
 

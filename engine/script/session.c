@@ -289,6 +289,8 @@ static void finish(struct session *s, enum task_status status)
 /* False when the handler was suspended. */
 static bool run_stage(struct session *s)
 {
+    if (s->task && (s->stage == STAGE_INPUT || s->stage == STAGE_CLOSE))
+        task_renew(s->task); /* a packet is served by one generation */
     if (s->stage == STAGE_INPUT && s->vm->protocol->read) {
         s->vm->protocol->read(s);
         return true;

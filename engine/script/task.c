@@ -1,6 +1,7 @@
 #include "script/task.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "script/generation.h"
 #include "script/lua_buf.h"
 #include "script/lua_timer.h"
 #include "script/session.h"
@@ -16,11 +17,29 @@ static void new_coroutine(struct task *task)
     task->ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* A coroutine that has failed cannot run again. */
+/* A coroutine that has failed, or was given up, cannot run again. */
 static void replace_coroutine(struct task *task)
 {
     luaL_unref(task->vm->L, LUA_REGISTRYINDEX, task->ref);
     new_coroutine(task);
+    generation_join(task->generation, task->L);
+    generation_leave(task->generation);
+}
+
+void task_renew(struct task *task)
+{
+    struct generation *old = task->generation;
+    if (old == task->vm->current)
+        return;
+    task->generation = task->vm->current;
+    generation_join(task->generation, task->L);
+    if (old)
+        generation_leave(old);
+}
+
+void tasks_renew(struct vm *vm)
+{
+    list_for_each(node, &vm->idle) task_renew(list_entry(node, struct task, idle));
 }
 
 static void enroll(struct script_env *env, struct task *task)
@@ -43,6 +62,7 @@ static struct task *make(struct vm *vm)
     lua_buf_new(vm->L);
     task->buf_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
     enroll(vm->env, task);
+    task_renew(task);
     return task;
 }
 
@@ -60,6 +80,7 @@ void task_release(struct task *task)
     lua_buf_attach(task, NULL);
     task->session = NULL;
     task->job = NULL;
+    task_renew(task);
     list_push_front(&task->vm->idle, &task->idle);
 }
 
@@ -101,11 +122,13 @@ static int run(struct task *task, int args, const char *what)
     struct script_env *env = task->vm->env;
     struct task *outer_task = env->running;
     struct session *outer_session = env->current;
+    struct generation *outer = generation_enter(task->generation);
     env->running = task;
     env->current = task->session;
     pulse_begin(env->pulse, what, task->session ? task->session->id : 0);
     int status = lua_resume(task->L, args);
     pulse_end(env->pulse);
+    generation_enter(outer);
     env->running = outer_task;
     env->current = outer_session;
     return status;
@@ -129,8 +152,15 @@ static void end_wait(struct task *task)
 
 void task_abandon(struct task *task)
 {
-    task->generation++;
+    task->turn++;
     end_wait(task);
+}
+
+void task_drop(struct task *task)
+{
+    task_abandon(task);
+    replace_coroutine(task);
+    task_release(task);
 }
 
 enum task_status task_go_on(struct task *task, const char *what)
@@ -167,14 +197,14 @@ int task_suspend(struct task *task, const struct task_wait *wait)
 
 uint64_t task_tag(const struct task *task)
 {
-    return (uint64_t)task->generation << 32 | task->index;
+    return (uint64_t)task->turn << 32 | task->index;
 }
 
 struct task *task_find(struct script_env *env, uint64_t tag)
 {
     uint32_t index = (uint32_t)tag;
     struct task *task = index < env->task_count ? env->tasks[index] : NULL;
-    return task && task->generation == tag >> 32 ? task : NULL;
+    return task && task->turn == tag >> 32 ? task : NULL;
 }
 
 void task_wake(struct task *task)
@@ -182,7 +212,7 @@ void task_wake(struct task *task)
     if (!task->wait || task->woken)
         return;
     task->woken = true;
-    task->generation++; /* later answers do not find it */
+    task->turn++; /* later answers do not find it */
     wheel_clear(task->vm->env->wheel, &task->timer);
     if (task->session)
         session_ready(task->session);

@@ -28,9 +28,10 @@ struct task {
     int ref;     /* keeps L alive */
     int buf_ref; /* its view of unread input (lua_buf.h) */
     struct list idle;
-    uint32_t index, generation;
-    struct session *session; /* whose handler runs; NULL: nobody's */
-    struct lua_timer *job;   /* where there is no session: whose function runs */
+    uint32_t index, turn;          /* its tag: the turn changes with each wait */
+    struct generation *generation; /* whose globals L has */
+    struct session *session;       /* whose handler runs; NULL: nobody's */
+    struct lua_timer *job;         /* where there is no session: whose function runs */
     const struct task_wait *wait;
     bool woken;
     struct timeout timer;
@@ -45,6 +46,12 @@ enum task_status { TASK_DONE, TASK_SUSPENDED, TASK_FAILED };
 
 struct task *task_new(struct vm *vm, struct session *session); /* from the pool when it can */
 void task_release(struct task *task);                          /* back to the pool */
+
+/* Between two handlers: what runs next is of the newest generation. */
+void task_renew(struct task *task);
+
+/* All that wait for work, after a commit. */
+void tasks_renew(struct vm *vm);
 
 /* Starts the function that stands on task->L with `args` arguments above it, or goes on with a task
  * that was woken. TASK_DONE: its results stand on task->L. TASK_FAILED: the error was logged, the
@@ -67,6 +74,9 @@ void task_cut(struct task *task, bool closing);
 
 /* It waits no more and never goes on. */
 void task_abandon(struct task *task);
+
+/* The same, and what it was in the middle of is forgotten: back to the pool. */
+void task_drop(struct task *task);
 
 /* With every vm, when the worker ends. */
 void tasks_free(struct script_env *env);

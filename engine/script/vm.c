@@ -1,21 +1,29 @@
 #include "script/vm.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
+#include "script/generation.h"
 #include "script/lua_buf.h"
 #include "script/lua_headers.h"
 #include "script/lua_modules.h"
 #include "script/lua_request.h"
 #include "script/lua_timer.h"
+#include "script/require.h"
 #include "script/session_protocol.h"
+#include "script/task.h"
 #include <lauxlib.h>
-#include <libgen.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+enum {
+    LOAD_MS = 3000,
+    LIMIT_LOOK = 100000, /* instructions between looks at the clock */
+};
 
 static const char vm_key; /* its address is the registry's key */
 
@@ -53,10 +61,21 @@ void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client
     lua_pop(L, 1);
 }
 
+/* What is called on the main state, from whatever handler, is the newest code's. */
+static struct generation *of_main_state(struct vm *vm)
+{
+    if (vm->loading)
+        return vm->loading;
+    return vm->current ? vm->current : vm->running;
+}
+
 int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client)
 {
     struct pulse *pulse = vm->env->pulse;
     bool outer = pulse_is_in_call(pulse);
+    struct generation *outside = vm->running;
+    if (L == vm->L)
+        generation_enter(of_main_state(vm));
     int handler = lua_gettop(L) - args;
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, handler);
@@ -66,25 +85,36 @@ int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what
     if (!outer)
         pulse_end(pulse);
     lua_remove(L, handler);
+    generation_enter(outside);
     return status == 0 ? 0 : -1;
 }
 
+/* Of the table at upvalue 1. */
 static int get_global(lua_State *L)
 {
-    lua_pushvalue(L, LUA_GLOBALSINDEX);
-    lua_pushvalue(L, 1);
-    lua_gettable(L, -2);
+    lua_gettable(L, lua_upvalueindex(1));
     return 1;
+}
+
+static void push_globals(struct vm *vm, lua_State *L)
+{
+    if (L == vm->L)
+        lua_rawgeti(L, LUA_REGISTRYINDEX, of_main_state(vm)->globals);
+    else
+        lua_pushvalue(L, LUA_GLOBALSINDEX);
 }
 
 void vm_push_global(struct vm *vm, lua_State *L, const char *name)
 {
+    push_globals(vm, L);
     lua_pushstring(L, name);
-    lua_rawget(L, LUA_GLOBALSINDEX);
-    if (!lua_isnil(L, -1) || !lua_getmetatable(L, LUA_GLOBALSINDEX))
+    lua_rawget(L, -2);
+    if (!lua_isnil(L, -1) || !lua_getmetatable(L, -2)) {
+        lua_remove(L, -2);
         return;
+    }
     lua_pop(L, 2);
-    lua_pushcfunction(L, get_global);
+    lua_pushcclosure(L, get_global, 1);
     lua_pushstring(L, name);
     if (vm_call(vm, L, 1, 1, name, 0) != 0) {
         lua_pop(L, 1);
@@ -92,51 +122,19 @@ void vm_push_global(struct vm *vm, lua_State *L, const char *name)
     }
 }
 
-/* -- libraries and paths -- */
+/* -- libraries -- */
 
-static bool has_codec(const char *folder)
+/* What lies in the working directory is a script's own, if it is anyone's. */
+static void leave_out_working_directory(lua_State *L)
 {
-    char *path = xasprintf("%s/protocols/websocket.lua", folder);
-    bool found = access(path, R_OK) == 0;
-    free(path);
-    return found;
-}
-
-static void find_shipped_lua(char *out, size_t size)
-{
-    static const char *const beside[] = {"../share/mixengine/lua", "../../lua", "lua"};
-    char exe[2048];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    const char *folder = dirname(exe);
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
-        snprintf(out, size, "%s/%s", folder, beside[i]);
-        if (has_codec(out))
-            return;
-    }
-    snprintf(out, size, "%s", MIXENGINE_SOURCE_LUA);
-}
-
-static const char *shipped_lua(void)
-{
-    static _Thread_local char folder[4096];
-    if (!folder[0])
-        find_shipped_lua(folder, sizeof folder);
-    return folder;
-}
-
-/* Scripts find what lies beside the entry file first, then the shipped files, then the system's. */
-static void set_path(lua_State *L, const char *entry)
-{
-    char *copy = xstrdup(entry);
-    const char *own = dirname(copy), *shipped = shipped_lua();
-    lua_getglobal(L, "package");
+    static const char here[] = "./?.lua;";
     lua_getfield(L, -1, "path");
-    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s/?.lua;%s", own, own, shipped,
-                    lua_tostring(L, -1));
-    lua_setfield(L, -3, "path");
-    lua_pop(L, 2);
-    free(copy);
+    const char *path = lua_tostring(L, -1);
+    if (strncmp(path, here, strlen(here)) == 0) {
+        lua_pushstring(L, path + strlen(here));
+        lua_setfield(L, -3, "path");
+    }
+    lua_pop(L, 1);
 }
 
 static int open_all(lua_State *L)
@@ -158,8 +156,9 @@ static int open_all(lua_State *L)
     lua_getfield(L, -1, "preload");
     lua_pushcfunction(L, luaopen_mixengine_websocket);
     lua_setfield(L, -2, "mixengine.websocket");
-    lua_pop(L, 2);
-    set_path(L, lua_tostring(L, 1));
+    lua_pop(L, 1);
+    leave_out_working_directory(L);
+    lua_pop(L, 1);
     return 0;
 }
 
@@ -212,13 +211,87 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     vm->limits = limits_of(server);
     vm->probe = LUA_NOREF;
     list_init(&vm->idle);
-    list_init(&vm->timers);
+    list_init(&vm->generations);
     vm->L = new_state();
     CHECK(vm->L);
     lua_pushlightuserdata(vm->L, (void *)&vm_key);
     lua_pushlightuserdata(vm->L, vm);
     lua_rawset(vm->L, LUA_REGISTRYINDEX);
     return vm;
+}
+
+struct vm *vm_new(struct script_env *env, const struct config_server *server, int index)
+{
+    struct vm *vm = make(env, server, index);
+    lua_pushcfunction(vm->L, open_all);
+    CHECK(lua_pcall(vm->L, 0, 0, 0) == 0);
+    vm->base = vm->running = generation_base(vm);
+    return vm;
+}
+
+void vm_stop(struct vm *vm)
+{
+    list_for_each(node, &vm->generations)
+    {
+        struct generation *g = list_entry(node, struct generation, in_vm);
+        g->over = true;
+        lua_timers_drop(g);
+    }
+}
+
+void vm_free(struct vm *vm)
+{
+    vm_stop(vm);
+    list_for_each(node, &vm->generations)
+        sources_free(&list_entry(node, struct generation, in_vm)->sources);
+    lua_close(vm->L);
+    list_for_each(node, &vm->generations) free(list_entry(node, struct generation, in_vm));
+    free(vm);
+}
+
+/* -- loading -- */
+
+/* A script that does not return would stop the whole worker, and at once all of them. At the start
+ * there is nothing to lose, and it may take its time. */
+static void on_count(lua_State *L, lua_Debug *call)
+{
+    (void)call;
+    if (clock_ms() < vm_of(L)->limit_ms)
+        return;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1); /* whatever catches this meets the next one */
+    luaL_error(L,
+               "the script has not returned within %d s: the start of the engine may take longer, "
+               "a reload may not",
+               LOAD_MS / 1000);
+}
+
+static bool jit_is_on(lua_State *L)
+{
+    lua_getglobal(L, "jit");
+    lua_getfield(L, -1, "status");
+    lua_call(L, 0, 1);
+    bool on = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return on;
+}
+
+/* Compiled code calls no hooks. */
+static bool limit_begin(struct vm *vm)
+{
+    if (!vm->current)
+        return false;
+    bool jit = jit_is_on(vm->L);
+    luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    vm->limit_ms = clock_ms() + LOAD_MS;
+    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, LIMIT_LOOK);
+    return jit;
+}
+
+static void limit_end(struct vm *vm, bool jit)
+{
+    lua_sethook(vm->L, NULL, 0, 0);
+    if (jit)
+        luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }
 
 static int take_error(struct vm *vm, const char *what, char *error, size_t error_size)
@@ -229,31 +302,7 @@ static int take_error(struct vm *vm, const char *what, char *error, size_t error
     return -1;
 }
 
-static int load(struct vm *vm, char *error, size_t error_size)
-{
-    lua_State *L = vm->L;
-    lua_pushcfunction(L, open_all);
-    lua_pushstring(L, vm->server->entry);
-    if (vm_call(vm, L, 1, 0, "opening the libraries", 0) != 0)
-        return take_error(vm, "", error, error_size);
-    if (luaL_loadfile(L, vm->server->entry) != 0)
-        return take_error(vm, "", error, error_size);
-    if (vm_call(vm, L, 0, 0, "entry script", 0) != 0)
-        return take_error(vm, "", error, error_size);
-    return 0;
-}
-
-struct vm *vm_new(struct script_env *env, const struct config_server *server, int index,
-                  char *error, size_t error_size)
-{
-    struct vm *vm = make(env, server, index);
-    if (load(vm, error, error_size) == 0)
-        return vm;
-    vm_free(vm);
-    return NULL;
-}
-
-int vm_init(struct vm *vm, char *error, size_t error_size)
+static int call_init(struct vm *vm, char *error, size_t error_size)
 {
     vm_push_global(vm, vm->L, "init");
     if (!lua_isfunction(vm->L, -1)) {
@@ -265,9 +314,56 @@ int vm_init(struct vm *vm, char *error, size_t error_size)
     return 0;
 }
 
-void vm_free(struct vm *vm)
+static int load(struct vm *vm, bool init, char *error, size_t error_size)
 {
-    lua_timers_drop(vm);
-    lua_close(vm->L);
-    free(vm);
+    if (require_load(vm->L, vm->server->entry) != 0 ||
+        vm_call(vm, vm->L, 0, 0, "entry script", 0) != 0)
+        return take_error(vm, "", error, error_size);
+    return init ? call_init(vm, error, error_size) : 0;
+}
+
+int vm_prepare(struct vm *vm, bool init, char *error, size_t error_size)
+{
+    struct generation *g = generation_new(vm);
+    if (!g)
+        return take_error(vm, "", error, error_size);
+    bool websocket = vm->websocket;
+    struct generation *outer = generation_enter(g);
+    vm->loading = g;
+    vm->websocket = false;
+    bool jit = limit_begin(vm);
+    int status = load(vm, init, error, error_size);
+    limit_end(vm, jit);
+    g->websocket = vm->websocket;
+    vm->websocket = websocket;
+    vm->loading = NULL;
+    generation_enter(outer);
+    vm->prepared = g;
+    return status;
+}
+
+void vm_abort(struct vm *vm)
+{
+    if (vm->prepared)
+        generation_retire(vm->prepared);
+    vm->prepared = NULL;
+}
+
+void vm_commit(struct vm *vm)
+{
+    struct generation *old = vm->current;
+    vm->current = vm->prepared;
+    vm->prepared = NULL;
+    vm->websocket = vm->current->websocket;
+    generation_enter(vm->current);
+    tasks_renew(vm);
+    lua_timers_start(vm->current);
+    if (old)
+        generation_retire(old);
+    generation_run_staged(vm->current);
+}
+
+const struct sources *vm_sources(const struct vm *vm)
+{
+    return &(vm->prepared ? vm->prepared : vm->current)->sources;
 }

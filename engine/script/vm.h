@@ -5,29 +5,48 @@
 #include "script/env.h"
 #include <lua.h>
 
+struct generation;
+struct sources;
+
 struct vm {
     struct script_env *env;
     const struct config_server *server;
     const struct session_protocol *protocol;
     int index; /* of the server */
     struct conn_limits limits;
-    lua_State *L;       /* the main state */
-    struct list idle;   /* tasks that wait for work */
-    struct list timers; /* of mix.timer, until their functions have returned */
-    uint32_t timer_count;
-    int conn_meta; /* registry references */
-    int probe;     /* stands for a connection when a publish is encoded for all */
+    lua_State *L;                          /* the main state */
+    struct list idle;                      /* tasks that wait for work */
+    struct list generations;               /* all */
+    struct generation *base;               /* the libraries, which each generation copies */
+    struct generation *current, *prepared; /* whose handlers begin; which may follow it; or NULL */
+    struct generation *loading;            /* whose chunk or init runs; NULL: none */
+    struct generation *running;            /* whose globals are in force */
+    uint64_t limit_ms;                     /* for the one that is loaded */
+    int conn_meta;                         /* registry references */
+    int probe; /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
     bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
 };
 
-/* Makes the state and loads the entry script, runs its chunk. NULL with a line in `error` that
- * names file and line. `env` and `server` outlive it. */
-struct vm *vm_new(struct script_env *env, const struct config_server *server, int index,
-                  char *error, size_t error_size);
+/* Makes the state with its libraries; `env` and `server` outlive it. */
+struct vm *vm_new(struct script_env *env, const struct config_server *server, int index);
 
-/* Calls init(), when the script has one. 0, or -1 with a line in `error`. */
-int vm_init(struct vm *vm, char *error, size_t error_size);
+/* Loads the entry script and what it requires as a new generation (generation.h): runs its chunk
+ * and, with `init`, its init(). 0, or -1 with a line in `error` that names file and line. Either
+ * way vm_commit (after 0) or vm_abort comes next. A script that replaces another has 3 s. */
+int vm_prepare(struct vm *vm, bool init, char *error, size_t error_size);
+
+/* From here on handlers begin in the prepared generation. */
+void vm_commit(struct vm *vm);
+
+/* Forgets the prepared generation; harmless when there is none. */
+void vm_abort(struct vm *vm);
+
+/* The files of the prepared generation, else of the one in use. */
+const struct sources *vm_sources(const struct vm *vm);
+
+/* No timer goes on, and none can be started. */
+void vm_stop(struct vm *vm);
 void vm_free(struct vm *vm);
 
 /* Calls a function that stands on L's stack with its arguments, under a traceback; it may not

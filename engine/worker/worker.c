@@ -8,9 +8,9 @@
 #include "net/preface.h"
 #include "script/http_client.h"
 #include "script/lua_modules.h"
-#include "script/lua_timer.h"
 #include "script/redis_pool.h"
 #include "script/session.h"
+#include "script/vm.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -25,6 +25,7 @@ enum {
     /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
      * before the end of the thread's stack. */
     STACK_SIZE = 64 * 1024 * 1024,
+    ERROR_MAX = 4096, /* of a script's error, with its traceback */
 };
 
 struct worker {
@@ -166,6 +167,36 @@ static void on_command(struct worker *w, struct command *c)
     mailbox_post(c->reply_to, &c->msg);
 }
 
+/* -- reloading -- */
+
+static void on_prepare(struct worker *w, const struct msg_reload *m)
+{
+    struct vm *vm = w->vms[m->server];
+    struct msg_prepared *answer = xcalloc(1, sizeof *answer);
+    char error[ERROR_MAX];
+    answer->server = m->server;
+    answer->worker = (int)w->options.number;
+    answer->number = m->number;
+    if (vm_prepare(vm, true, error, sizeof error) != 0)
+        answer->error = xstrdup(error);
+    CHECK(sources_merge(&answer->sources, vm_sources(vm)));
+    post_to_main(w, &answer->msg, MSG_PREPARED);
+}
+
+static void on_reload(struct worker *w, struct msg_reload *m)
+{
+    struct vm *vm = w->vms[m->server];
+    if (w->stopped)
+        ; /* no script runs any more */
+    else if (m->msg.type == MSG_PREPARE)
+        on_prepare(w, m);
+    else if (m->msg.type == MSG_COMMIT)
+        vm_commit(vm);
+    else
+        vm_abort(vm);
+    free(m);
+}
+
 static void drain(struct worker *w)
 {
     w->draining = true;
@@ -190,6 +221,11 @@ static void on_message(struct msg *msg, void *data)
         break;
     case MSG_PUSH_ANSWER:
         lua_queue_answer(&w->env, container_of(msg, struct push_answer, msg));
+        break;
+    case MSG_PREPARE:
+    case MSG_COMMIT:
+    case MSG_ABORT:
+        on_reload(w, container_of(msg, struct msg_reload, msg));
         break;
     case MSG_DRAIN:
         drain(w);
@@ -256,11 +292,17 @@ int worker_load(struct worker *w, struct mesh *mesh, bool init, char *error, siz
     const struct config *config = w->options.config;
     w->env.mesh = mesh;
     for (size_t i = 0; i < config->server_count; i++) {
-        w->vms[i] = vm_new(&w->env, &config->servers[i], (int)i, error, error_size);
-        if (!w->vms[i] || (init && vm_init(w->vms[i], error, error_size) != 0))
+        struct vm *vm = w->vms[i] = vm_new(&w->env, &config->servers[i], (int)i);
+        if (vm_prepare(vm, init, error, error_size) != 0)
             return -1;
+        vm_commit(vm);
     }
     return 0;
+}
+
+const struct sources *worker_sources(const struct worker *w, int server)
+{
+    return vm_sources(w->vms[server]);
 }
 
 static void *run(void *data)
@@ -316,7 +358,7 @@ void worker_free(struct worker *w)
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));
     for (size_t i = 0; i < w->options.config->server_count; i++)
         if (w->vms[i])
-            lua_timers_drop(w->vms[i]);
+            vm_stop(w->vms[i]);
     redis_pools_close(w->env.redis);
     if (w->env.http)
         http_client_free(w->env.http);

@@ -10,6 +10,7 @@
 #include "script/env.h"
 
 struct worker;
+struct sources;
 
 struct worker_options {
     const struct config *config;  /* outlives the worker, as do the others */
@@ -26,6 +27,9 @@ struct mailbox *worker_box(struct worker *worker);
  * line in `error`. */
 int worker_load(struct worker *worker, struct mesh *mesh, bool init, char *error,
                 size_t error_size);
+
+/* The files that a server's scripts were loaded from. Before the thread is started. */
+const struct sources *worker_sources(const struct worker *worker, int server);
 
 /* Starts the thread. `not_before`: see slots.h. */
 void worker_run(struct worker *worker, uint32_t not_before);

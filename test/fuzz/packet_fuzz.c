@@ -111,9 +111,10 @@ static void start(void)
                                       .max_subscriptions = 10,
                                       .max_channel_length = 50,
                                       .shared_encode = true};
-    w.vm = vm_new(&w.env, &w.server, 0, error, sizeof error);
-    if (!w.vm || vm_init(w.vm, error, sizeof error) != 0)
+    w.vm = vm_new(&w.env, &w.server, 0);
+    if (vm_prepare(w.vm, true, error, sizeof error) != 0)
         check_failed(__FILE__, __LINE__, error);
+    vm_commit(w.vm);
 }
 
 static void turn(void)
