@@ -10,6 +10,7 @@
 #include "msg/client_id.h"
 #include "msg/msg.h"
 #include "net/acceptor.h"
+#include "reload.h"
 #include "script/http_client.h"
 #include "worker/worker.h"
 #include <dirent.h>
@@ -33,6 +34,7 @@ enum {
 struct engine {
     const struct config *config;
     int worker_count;
+    bool dev;
     uv_loop_t loop;
     struct mailbox box;
     uv_signal_t signals[3];
@@ -45,6 +47,7 @@ struct engine {
     struct mesh *mesh;
     struct acceptor *acceptor;
     struct watchdog *watchdog;
+    struct reload *reload;
     bool draining, stopped;
     int drained_workers;
     char error[1024];
@@ -113,9 +116,15 @@ static void append_metrics(struct buf *out, void *data)
     static const struct gauge fds = {"process_open_fds", "gauge", "Open file descriptors.", 0};
     static const struct gauge stalls = {"mixengine_stalls_total", "counter",
                                         "Script calls that did not return in time.", 0};
+    static const struct gauge reloads = {"mixengine_reloads_total", "counter",
+                                         "Scripts of a server that were loaded again.", 0};
+    static const struct gauge failures = {"mixengine_reload_failures_total", "counter",
+                                          "Scripts of a server that could not be loaded again.", 0};
     const struct engine *e = data;
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
         append_metric(out, &gauges[i], sum_of(e, gauges[i].offset));
+    append_metric(out, &reloads, counter_get(&reload_stats(e->reload)->done));
+    append_metric(out, &failures, counter_get(&reload_stats(e->reload)->failed));
     append_metric(out, &stalls, watchdog_stalls(e->watchdog));
     append_metric(out, &fds, open_descriptors());
 }
@@ -144,6 +153,7 @@ static void drain(struct engine *e)
     CHECK(uv_timer_start(&e->deadline, on_deadline, (uint64_t)e->config->stop_timeout * 1000, 0) ==
           0);
     acceptor_stop(e->acceptor);
+    reload_stop(e->reload);
     post(api_box(e->api), MSG_HURRY);
     for (int i = 0; i < e->worker_count; i++)
         post(e->boxes[i], MSG_DRAIN);
@@ -159,8 +169,7 @@ static void reload_config(struct engine *e)
 
 static void reload_scripts(struct engine *e)
 {
-    log_warn("engine", "SIGHUP: scripts are not read again by this version; restart the engine");
-    (void)e;
+    reload_all(e->reload);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -195,6 +204,9 @@ static void on_message(struct msg *msg, void *data)
     if (msg->type == MSG_CLOSED) {
         struct msg_closed *closed = container_of(msg, struct msg_closed, msg);
         acceptor_closed(e->acceptor, closed->server, closed->worker);
+    } else if (msg->type == MSG_PREPARED) {
+        reload_prepared(e->reload, container_of(msg, struct msg_prepared, msg));
+        return;
     } else if (msg->type == MSG_DRAINED && !e->stopped) {
         on_drained(e);
     }
@@ -276,6 +288,11 @@ static void make_parts(struct engine *e)
                                                           .workers = e->boxes,
                                                           .worker_count = e->worker_count,
                                                           .ceiling = raise_descriptor_limit()});
+    e->reload = reload_new(&(struct reload_options){.loop = &e->loop,
+                                                    .config = config,
+                                                    .workers = e->boxes,
+                                                    .worker_count = e->worker_count,
+                                                    .dev = e->dev});
 }
 
 /* 0, or the process's exit status with a line in e->error. Scripts come before ports, so that a
@@ -299,6 +316,14 @@ static void watch_workers(struct engine *e)
         pulses[i] = worker_pulse(e->workers[i]);
     e->watchdog = watchdog_start(pulses, e->worker_count, WATCHDOG_MS);
     free(pulses);
+}
+
+static void watch_scripts(struct engine *e)
+{
+    for (int i = 0; i < e->worker_count; i++)
+        for (size_t server = 0; server < e->config->server_count; server++)
+            reload_watch(e->reload, (int)server, worker_sources(e->workers[i], (int)server));
+    reload_start(e->reload);
 }
 
 static void watch_signals(struct engine *e)
@@ -345,6 +370,7 @@ static void run(struct engine *e)
 {
     watch_signals(e);
     watch_workers(e);
+    watch_scripts(e);
     api_run(e->api, e->mesh);
     for (int i = 0; i < e->worker_count; i++)
         worker_run(e->workers[i], acceptor_not_before(e->acceptor));
@@ -372,11 +398,13 @@ static void free_parts(struct engine *e)
     for (int i = 0; i < e->worker_count; i++)
         worker_free(e->workers[i]);
     mailbox_close(&e->box);
+    reload_close(e->reload);
     uv_close((uv_handle_t *)&e->deadline, NULL);
     while (uv_run(&e->loop, UV_RUN_DEFAULT) != 0)
         continue; /* a late message may have asked it to stop */
     CHECK(uv_loop_close(&e->loop) == 0);
     acceptor_free(e->acceptor);
+    reload_free(e->reload);
     mesh_local_free(e->mesh);
     gates_free(e->gates);
     free(e->pages);
@@ -407,7 +435,7 @@ static int start_log(const struct config *config, bool terminal)
 
 int engine_run(const struct config *config, const struct engine_options *options)
 {
-    struct engine e = {.config = config};
+    struct engine e = {.config = config, .dev = options->dev};
     e.worker_count = options->workers ? options->workers : usable_cpus();
     signal(SIGPIPE, SIG_IGN);
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what scripts print is seen when they print it */

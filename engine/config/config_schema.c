@@ -34,7 +34,6 @@
 
 #define NO_MESH "nodes do not form a cluster in this version"
 #define NO_SUMMARY "the metrics have no summary in this version"
-#define NO_RELOAD "scripts are not loaded again by this version; restart the engine"
 #define NO_BUFFER_SIZE "buffers are as large as they need to be"
 #define NO_CENTER_USE "the center's API does not use it"
 #define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
@@ -187,7 +186,7 @@ static const struct config_key server_keys[] = {
     {.name = "options", .kind = CONFIG_LIST, SERVER(options), .section = &option,
      .count_offset = offsetof(struct config_server, option_count)},
     {.name = "entry", .kind = CONFIG_TEXT, SERVER(entry), .text = "lua/entry.websocket.lua", NOT_EMPTY},
-    {.name = "byteCodeExpires", .kind = CONFIG_SECONDS, SERVER(byte_code_expires), RANGE(0, DAYS_30, 10), .unused = NO_RELOAD},
+    {.name = "byteCodeExpires", .kind = CONFIG_SECONDS, SERVER(byte_code_expires), RANGE(0, DAYS_30, 10)},
     {.name = "readBufferSize", .kind = CONFIG_SIZE, SERVER(read_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
     {.name = "writeBufferSize", .kind = CONFIG_SIZE, SERVER(write_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
     {.name = "readTimeout", .kind = CONFIG_SECONDS, SERVER(read_timeout), RANGE(0, DAYS_30, 60)},

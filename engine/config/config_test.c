@@ -314,9 +314,9 @@ static struct config *good_every_key(void)
 {
     struct outcome outcome = parse(every_key);
     static const char *const without_effect[] = {
-        "center.apiServer.advertise",       "engine.apiServer.readBufferSize",
-        "engine.apiServer.writeBufferSize", "engine.servers[0].byteCodeExpires",
-        "engine.servers[0].readBufferSize", "engine.servers[0].writeBufferSize",
+        "center.apiServer.advertise",        "engine.apiServer.readBufferSize",
+        "engine.apiServer.writeBufferSize",  "engine.servers[0].readBufferSize",
+        "engine.servers[0].writeBufferSize",
     };
     assert_int_equal(outcome.errors, 0);
     assert_int_equal(outcome.warnings, sizeof without_effect / sizeof *without_effect);
