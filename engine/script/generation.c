@@ -184,9 +184,11 @@ static int make_environment(lua_State *L)
     return 0;
 }
 
+/* C functions keep the globals of the place that makes them, and must not keep those of the
+ * generation before. */
 struct generation *generation_new(struct vm *vm)
 {
-    struct generation *g = make(vm), *outer = vm->running;
+    struct generation *g = make(vm), *outer = generation_enter(vm->base);
     lua_pushcfunction(vm->L, make_environment);
     lua_pushlightuserdata(vm->L, g);
     int status = vm_call(vm, vm->L, 1, 0, "opening the libraries", 0);

@@ -259,10 +259,13 @@ static void on_count(lua_State *L, lua_Debug *call)
     if (clock_ms() < vm_of(L)->limit_ms)
         return;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1); /* whatever catches this meets the next one */
-    luaL_error(L,
-               "the script has not returned within %d s: the start of the engine may take longer, "
-               "a reload may not",
-               LOAD_MS / 1000);
+    luaL_where(L, 0);                           /* a hook has no level of its own */
+    lua_pushfstring(
+        L,
+        "the script has not returned within %d s; only when the engine starts it may take longer",
+        LOAD_MS / 1000);
+    lua_concat(L, 2);
+    lua_error(L);
 }
 
 static bool jit_is_on(lua_State *L)
