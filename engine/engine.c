@@ -207,6 +207,9 @@ static void on_message(struct msg *msg, void *data)
     } else if (msg->type == MSG_PREPARED) {
         reload_prepared(e->reload, container_of(msg, struct msg_prepared, msg));
         return;
+    } else if (msg->type == MSG_SOURCE) {
+        reload_required(e->reload, container_of(msg, struct msg_prepared, msg));
+        return;
     } else if (msg->type == MSG_DRAINED && !e->stopped) {
         on_drained(e);
     }

@@ -208,13 +208,27 @@ static void take_answer(struct script *s, const struct msg_prepared *answer)
     }
 }
 
+static void free_message(struct msg_prepared *m)
+{
+    sources_free(&m->sources);
+    free(m->error);
+    free(m);
+}
+
 void reload_prepared(struct reload *r, struct msg_prepared *answer)
 {
     if (!r->stopped)
         take_answer(&r->scripts[answer->server], answer);
-    sources_free(&answer->sources);
-    free(answer->error);
-    free(answer);
+    free_message(answer);
+}
+
+void reload_required(struct reload *r, struct msg_prepared *file)
+{
+    struct script *s = &r->scripts[file->server];
+    bool unchanged = s->known == sources_digest(&s->sources);
+    bool same = sources_merge(&s->sources, &file->sources);
+    s->known = same && unchanged ? sources_digest(&s->sources) : 0;
+    free_message(file);
 }
 
 void reload_all(struct reload *r)

@@ -32,8 +32,9 @@ void reload_start(struct reload *r);
 /* All scripts, changed or not. */
 void reload_all(struct reload *r);
 
-/* A worker's answer. Takes ownership. */
+/* A worker's answer; a file that a handler has required. Both take ownership. */
 void reload_prepared(struct reload *r, struct msg_prepared *answer);
+void reload_required(struct reload *r, struct msg_prepared *file);
 
 /* Nothing is loaded any more; what is being prepared is forgotten. */
 void reload_stop(struct reload *r);

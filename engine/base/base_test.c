@@ -7,12 +7,16 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/slots.h"
+#include "base/sources.h"
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -312,6 +316,104 @@ static void test_no_number_comes_twice(void **state)
     slots_free(slots);
 }
 
+static char *source_path(const char *name)
+{
+    char folder[] = "/tmp/sources_test.XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    return xasprintf("%s/%s", folder, name);
+}
+
+static void write_source(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void remove_sources(char *path)
+{
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(rmdir(path), 0);
+    free(path);
+}
+
+static void test_sources_notice_each_change(void **state)
+{
+    (void)state;
+    char *path = source_path("a.lua");
+    struct sources sources = {0};
+    struct buf text = {0};
+    assert_int_equal(sources_read(&sources, path, &text), -ENOENT);
+    uint64_t absent = sources_digest(&sources);
+    assert_int_equal(sources_digest_now(&sources), absent);
+    write_source(path, "return 1");
+    assert_int_not_equal(sources_digest_now(&sources), absent);
+    sources_free(&sources);
+    assert_int_equal(sources_read(&sources, path, &text), 0);
+    assert_int_equal(text.len, 8);
+    assert_int_equal(sources_digest_now(&sources), sources_digest(&sources));
+    write_source(path, "return 10"); /* another size: its times may be the same */
+    assert_int_not_equal(sources_digest_now(&sources), sources_digest(&sources));
+    unlink(path);
+    assert_int_not_equal(sources_digest_now(&sources), sources_digest(&sources));
+    sources_free(&sources);
+    buf_free(&text);
+    remove_sources(path);
+}
+
+static void test_sources_are_regular_files(void **state)
+{
+    (void)state;
+    char *path = source_path("fifo");
+    struct sources sources = {0};
+    struct buf text = {0};
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(sources_read(&sources, path, &text), -EINVAL);
+    assert_int_equal(sources_read(&sources, "/tmp", &text), -EINVAL);
+    assert_int_equal(text.len, 0);
+    sources_free(&sources);
+    remove_sources(path);
+}
+
+static void test_sources_of_two_readers_agree_or_not(void **state)
+{
+    (void)state;
+    char *path = source_path("a.lua");
+    struct sources one = {0}, other = {0}, changed = {0};
+    struct buf text = {0};
+    write_source(path, "return 1");
+    assert_int_equal(sources_read(&one, path, &text), 0);
+    assert_int_equal(sources_read(&other, path, &text), 0);
+    sources_watch(&other, "/nowhere");
+    sources_watch(&other, "/nowhere");
+    write_source(path, "return 2");
+    assert_int_equal(sources_read(&changed, path, &text), 0);
+    assert_true(sources_merge(&one, &other));
+    assert_int_equal(one.count, 2);
+    assert_false(sources_merge(&one, &changed));
+    assert_int_equal(one.count, 2);
+    sources_free(&one);
+    sources_free(&other);
+    sources_free(&changed);
+    buf_free(&text);
+    remove_sources(path);
+}
+
+static void test_sources_are_bounded(void **state)
+{
+    (void)state;
+    struct sources sources = {0};
+    for (int i = 0; i < SOURCES_MAX + 10; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "/nowhere/%d", i);
+        sources_watch(&sources, path);
+    }
+    assert_int_equal(sources.count, SOURCES_MAX);
+    sources_free(&sources);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +433,10 @@ int main(void)
         cmocka_unit_test(test_slots_use_the_clock),
         cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_no_number_comes_twice),
+        cmocka_unit_test(test_sources_notice_each_change),
+        cmocka_unit_test(test_sources_are_regular_files),
+        cmocka_unit_test(test_sources_of_two_readers_agree_or_not),
+        cmocka_unit_test(test_sources_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,7 @@ enum msg_type {
     MSG_CLOSED,   /* struct msg_closed: a connection is gone, from its worker */
     MSG_DRAINED,  /* struct msg: a worker has no connection left */
     MSG_PREPARED, /* struct msg_prepared */
+    MSG_SOURCE,   /* struct msg_prepared: one file more, required by a handler */
 };
 
 /* Freed by the worker. */

@@ -19,6 +19,7 @@ struct deflate_pool;
 struct http_client;
 struct redis_pools;
 struct session;
+struct source;
 struct task;
 struct vm;
 
@@ -51,6 +52,9 @@ struct script_env {
 
     /* A connection is gone for good; its session is freed afterwards. */
     void (*on_gone)(struct script_env *env, int server);
+
+    /* A handler has required a file that its scripts had not been made of so far. */
+    void (*on_source)(struct script_env *env, int server, const struct source *source);
 
     struct list all;          /* sessions, until they are freed */
     struct list ready;        /* sessions that go on at the end of this turn */

@@ -46,11 +46,22 @@ static const char *shipped_lua(void)
 
 /* -- reading -- */
 
+/* While they are loaded, the files are told all at once. */
+static void tell(const struct vm *vm, const struct generation *g, uint32_t known)
+{
+    if (!vm->loading && !g->over && g->sources.count > known)
+        vm->env->on_source(vm->env, vm->index, &g->sources.items[known]);
+}
+
 int require_load(lua_State *L, const char *path)
 {
+    struct vm *vm = vm_of(L);
+    struct generation *g = vm->running;
+    uint32_t known = g->sources.count;
     struct buf text = {0};
     lua_pushfstring(L, "@%s", path);
-    int status = sources_read(&vm_of(L)->running->sources, path, &text);
+    int status = sources_read(&g->sources, path, &text);
+    tell(vm, g, known);
     if (status == 0)
         status = luaL_loadbuffer(L, text.data, text.len, lua_tostring(L, -1));
     else

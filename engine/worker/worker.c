@@ -169,17 +169,31 @@ static void on_command(struct worker *w, struct command *c)
 
 /* -- reloading -- */
 
+static struct msg_prepared *about_sources(const struct worker *w, int server,
+                                          const struct sources *sources)
+{
+    struct msg_prepared *m = xcalloc(1, sizeof *m);
+    m->server = server;
+    m->worker = (int)w->options.number;
+    CHECK(sources_merge(&m->sources, sources));
+    return m;
+}
+
+static void on_source(struct script_env *env, int server, const struct source *source)
+{
+    struct worker *w = container_of(env, struct worker, env);
+    const struct sources one = {.items = (struct source *)source, .count = 1};
+    post_to_main(w, &about_sources(w, server, &one)->msg, MSG_SOURCE);
+}
+
 static void on_prepare(struct worker *w, const struct msg_reload *m)
 {
     struct vm *vm = w->vms[m->server];
-    struct msg_prepared *answer = xcalloc(1, sizeof *answer);
     char error[ERROR_MAX];
-    answer->server = m->server;
-    answer->worker = (int)w->options.number;
+    int status = vm_prepare(vm, true, error, sizeof error);
+    struct msg_prepared *answer = about_sources(w, m->server, vm_sources(vm));
     answer->number = m->number;
-    if (vm_prepare(vm, true, error, sizeof error) != 0)
-        answer->error = xstrdup(error);
-    CHECK(sources_merge(&answer->sources, vm_sources(vm)));
+    answer->error = status == 0 ? NULL : xstrdup(error);
     post_to_main(w, &answer->msg, MSG_PREPARED);
 }
 
@@ -260,6 +274,7 @@ static void init_env(struct worker *w)
         .stats = &w->stats,
         .full_error = w->options.config->queue.full_error,
         .on_gone = on_gone,
+        .on_source = on_source,
     };
     list_init(&w->env.ready);
     list_init(&w->env.ready_timers);

@@ -77,6 +77,13 @@ static void on_gone(struct script_env *env, int server)
     (void)server;
 }
 
+static void on_source(struct script_env *env, int server, const struct source *source)
+{
+    (void)env;
+    (void)server;
+    (void)source;
+}
+
 static void start(void)
 {
     char error[512];
@@ -100,7 +107,8 @@ static void start(void)
                                 .gates = gates_new(10, 10),
                                 .pulse = &w.pulse,
                                 .stats = &w.stats,
-                                .on_gone = on_gone};
+                                .on_gone = on_gone,
+                                .on_source = on_source};
     list_init(&w.env.all);
     list_init(&w.env.ready);
     w.server = (struct config_server){.entry = (char *)PACKET_SCRIPT,

@@ -11,7 +11,7 @@ import pytest
 import lab
 import wsclient
 from consumer import Api, Consumer
-from harness import seconds, times, wait_until
+from harness import SLOW, seconds, times, wait_until
 from lab import Lab, on_two_workers
 from swarm import Swarm
 
@@ -126,6 +126,14 @@ def test_a_module_that_one_worker_requires_is_watched(make_engine):
                    files={"module.lua": module(1)})
     save(engine, module(2), "module.lua")
     engine.wait_metric("mixengine_reloads_total", 1)
+
+
+def test_a_module_that_a_handler_requires_is_watched(make_engine):
+    engine = start(make_engine, mode="dev", files={"module.lua": module(1)})
+    with Lab(engine.port) as client:
+        assert client.lua(OF_BOTH) == [1, 1]
+        save(engine, module(2), "module.lua")
+        wait_until(lambda: client.lua(OF_BOTH) == [1, 2], 5, "the saved module")
 
 
 def test_a_new_file_that_comes_before_a_shipped_one_is_noticed(make_engine):
@@ -480,7 +488,7 @@ def test_a_thousand_reloads_under_traffic(make_engine):
     assert not failures, failures
     assert not any(member.closed for member in swarm.every())
     assert engine.metric("mixengine_connections") == len(swarm.members)
-    assert memory[rounds] < memory[rounds // 10] * 1.1 + (1 << 20), memory
+    assert SLOW or memory[rounds] < memory[rounds // 10] * 1.1 + (1 << 20), memory  # a sanitizer keeps what is freed
     swarm.drop()
 
 
@@ -497,7 +505,7 @@ def test_aborted_generations_leave_no_memory(make_engine):
             save(engine, edition(2, junk, after=f"error('broken {number}')"))
             fail_to_load(engine, f"broken {number}")
         memory.append(resident(engine))
-    assert memory[2] < memory[1] * 1.1 + (1 << 20), memory
+    assert SLOW or memory[2] < memory[1] * 1.1 + (1 << 20), memory
 
 
 def test_saves_from_all_sides_while_it_stops(make_engine):
