@@ -42,8 +42,7 @@ static int run_help(const struct arguments *arguments);
 static const struct cli_command commands[] = {
     {"dev", "center and engine in one process, for development",
      "A folder `web` beside the first server's entry script is served on the engine API's port.\n"
-     "This version does not load changed scripts again: restart it to see a change.\n\n" FILE_OPTION
-         WORKERS_OPTION,
+     "Scripts are loaded again within a second of being saved.\n\n" FILE_OPTION WORKERS_OPTION,
      run_engine},
     {"single", "center and engine in one process, for production",
      "SIGTERM and SIGINT end it after its connections have been drained.\n\n" FILE_OPTION

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 struct engine_options {
-    bool dev;    /* log to the terminal too, serve the page beside the first entry script */
+    bool dev; /* serve the page beside the first entry script, load scripts when they are saved */
     int workers; /* threads; 0: the CPUs that the process may use */
 };
 
