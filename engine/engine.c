@@ -291,11 +291,10 @@ static void make_parts(struct engine *e)
                                                           .workers = e->boxes,
                                                           .worker_count = e->worker_count,
                                                           .ceiling = raise_descriptor_limit()});
-    e->reload = reload_new(&(struct reload_options){.loop = &e->loop,
-                                                    .config = config,
-                                                    .workers = e->boxes,
-                                                    .worker_count = e->worker_count,
-                                                    .dev = e->dev});
+    e->reload = reload_new(config, &(struct reload_options){.loop = &e->loop,
+                                                            .workers = e->boxes,
+                                                            .worker_count = e->worker_count,
+                                                            .dev = e->dev});
 }
 
 /* 0, or the process's exit status with a line in e->error. Scripts come before ports, so that a

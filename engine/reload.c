@@ -10,12 +10,13 @@ enum {
     DEV_LOOK_MS = 250,
     SETTLE_MS = 100, /* editors write several times, and people save several files */
     ANSWER_MS = 5000,
+    RETRIES_MAX = 20, /* of scripts whose files change while they are read */
 };
 
 /* The scripts of one server. */
 struct script {
     struct reload *r;
-    const char *entry;
+    char *entry;
     int server;
     uint64_t look_ms; /* 0: never */
     uv_timer_t timer; /* the next look, or the end of an attempt's time */
@@ -24,7 +25,8 @@ struct script {
     uint64_t seen;  /* that of the last look */
     /* the attempt */
     bool active;
-    bool moved; /* files were changed while they were read */
+    bool moved;       /* files were changed while they were read */
+    unsigned retries; /* on that account */
     uint32_t number;
     int missing; /* workers that have not answered it */
     int owed;    /* answers to earlier ones, too: a worker never has two to do */
@@ -39,6 +41,7 @@ struct reload {
     struct reload_options options;
     struct reload_stats stats;
     struct script *scripts;
+    size_t count;
     bool stopped;
 };
 
@@ -152,6 +155,7 @@ static void commit(struct script *s)
     log_info("reload", "reloaded %s in %llu ms", s->entry,
              (unsigned long long)(clock_ms() - s->since));
     s->late = false;
+    s->retries = 0;
     s->known = sources_digest(&s->read);
     watch(s, &s->read);
     end(s);
@@ -162,6 +166,7 @@ static void fail(struct script *s)
 {
     say_failure(s, s->error);
     s->late = false;
+    s->retries = 0;
     for (uint32_t i = 0; i < s->sources.count; i++)
         sources_watch(&s->read, s->sources.items[i].path);
     s->known = sources_digest(&s->read);
@@ -178,9 +183,21 @@ static void retry(struct script *s)
         look_after(s, SETTLE_MS);
 }
 
+/* A script that writes its own files when it is loaded. */
+static void give_up(struct script *s)
+{
+    free(s->error);
+    s->error = xstrdup("its files change each time they are read");
+    fail(s);
+    s->known = sources_digest_now(&s->sources);
+}
+
 static void decide(struct script *s)
 {
-    if (s->moved || sources_digest(&s->read) != sources_digest_now(&s->read))
+    s->moved |= sources_digest(&s->read) != sources_digest_now(&s->read);
+    if (s->moved && ++s->retries == RETRIES_MAX)
+        give_up(s);
+    else if (s->moved)
         retry(s);
     else if (s->error)
         fail(s);
@@ -233,7 +250,7 @@ void reload_required(struct reload *r, struct msg_prepared *file)
 
 void reload_all(struct reload *r)
 {
-    for (size_t i = 0; i < r->options.config->server_count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         struct script *s = &r->scripts[i];
         s->late = false;
         if (s->active)
@@ -245,25 +262,24 @@ void reload_all(struct reload *r)
 
 /* -- life -- */
 
-static void init(struct script *s, struct reload *r, int server)
+static void init(struct script *s, struct reload *r, const struct config_server *server, bool dev)
 {
-    const struct config_server *config = &r->options.config->servers[server];
     s->r = r;
-    s->server = server;
-    s->entry = config->entry;
-    s->look_ms = r->options.dev ? DEV_LOOK_MS : (uint64_t)config->byte_code_expires * 1000;
+    s->server = (int)(s - r->scripts);
+    s->entry = xstrdup(server->entry);
+    s->look_ms = dev ? DEV_LOOK_MS : (uint64_t)server->byte_code_expires * 1000;
     s->timer.data = s;
     CHECK(uv_timer_init(r->options.loop, &s->timer) == 0);
 }
 
-struct reload *reload_new(const struct reload_options *options)
+struct reload *reload_new(const struct config *config, const struct reload_options *options)
 {
     struct reload *r = xcalloc(1, sizeof *r);
-    size_t count = options->config->server_count;
     r->options = *options;
-    r->scripts = xcalloc(count + 1, sizeof *r->scripts);
-    for (size_t i = 0; i < count; i++)
-        init(&r->scripts[i], r, (int)i);
+    r->count = config->server_count;
+    r->scripts = xcalloc(r->count + 1, sizeof *r->scripts);
+    for (size_t i = 0; i < r->count; i++)
+        init(&r->scripts[i], r, &config->servers[i], options->dev);
     return r;
 }
 
@@ -282,13 +298,13 @@ static void start(struct script *s)
 
 void reload_start(struct reload *r)
 {
-    for (size_t i = 0; i < r->options.config->server_count; i++)
+    for (size_t i = 0; i < r->count; i++)
         start(&r->scripts[i]);
 }
 
 void reload_stop(struct reload *r)
 {
-    for (size_t i = 0; i < r->options.config->server_count && !r->stopped; i++) {
+    for (size_t i = 0; i < r->count && !r->stopped; i++) {
         struct script *s = &r->scripts[i];
         uv_timer_stop(&s->timer);
         if (s->active)
@@ -300,7 +316,7 @@ void reload_stop(struct reload *r)
 void reload_close(struct reload *r)
 {
     r->stopped = true;
-    for (size_t i = 0; i < r->options.config->server_count; i++)
+    for (size_t i = 0; i < r->count; i++)
         uv_close((uv_handle_t *)&r->scripts[i].timer, NULL);
 }
 
@@ -309,11 +325,12 @@ static void fini(struct script *s)
     sources_free(&s->sources);
     sources_free(&s->read);
     free(s->error);
+    free(s->entry);
 }
 
 void reload_free(struct reload *r)
 {
-    for (size_t i = 0; i < r->options.config->server_count; i++)
+    for (size_t i = 0; i < r->count; i++)
         fini(&r->scripts[i]);
     free(r->scripts);
     free(r);

@@ -13,7 +13,6 @@ struct reload;
 
 struct reload_options {
     uv_loop_t *loop;
-    const struct config *config;
     struct mailbox **workers;
     int worker_count;
     bool dev; /* changes are looked for all the time, whatever byteCodeExpires says */
@@ -23,7 +22,8 @@ struct reload_stats {
     counter done, failed; /* of one server's scripts; a failure is counted when it is logged */
 };
 
-struct reload *reload_new(const struct reload_options *options);
+/* The configuration need not outlive the call. */
+struct reload *reload_new(const struct config *config, const struct reload_options *options);
 
 /* Before reload_start: a server's scripts have been loaded from these files. */
 void reload_watch(struct reload *r, int server, const struct sources *sources);

@@ -333,7 +333,8 @@ int vm_prepare(struct vm *vm, bool init, char *error, size_t error_size)
     bool websocket = vm->websocket;
     struct generation *outer = generation_enter(g);
     vm->loading = g;
-    vm->websocket = false;
+    /* The shipped codec sets it when it is required. */
+    vm->websocket = vm->server->protocol == CONFIG_PROTOCOL_WEBSOCKET;
     bool jit = limit_begin(vm);
     int status = load(vm, init, error, error_size);
     limit_end(vm, jit);
