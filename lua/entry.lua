@@ -7,7 +7,7 @@ local websocket = require("protocols/websocket")
 local queue_message = "message"
 local queue_conn = "conn"
 
--- Once in each worker, before the ports open.
+-- Once in each worker, before the ports open, and whenever this file is loaded again.
 function init()
     mix.queue.new(queue_message, 1000)
     mix.queue.new(queue_conn, 1000)

@@ -1,5 +1,6 @@
 /* One loading of a server's scripts: globals, libraries, loaded modules and timers of its own in
- * the Lua state of its vm. Contexts and connections belong to the vm and outlive it.
+ * the Lua state of its vm (the two generations of scripts are another matter: session_protocol.h).
+ * Contexts and connections belong to the vm and outlive it.
  *
  * It is prepared (its chunk and init run, what they do outside of the vm is kept back) and then
  * committed or dropped. After the next commit it is over: its timers are gone, no handler begins in

@@ -206,7 +206,6 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     vm->env = env;
     vm->server = server;
     vm->protocol = session_protocol_of(server->protocol);
-    vm->websocket = server->protocol == CONFIG_PROTOCOL_WEBSOCKET;
     vm->index = index;
     vm->limits = limits_of(server);
     vm->probe = LUA_NOREF;

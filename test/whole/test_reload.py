@@ -308,6 +308,21 @@ def test_connections_contexts_and_subscriptions_live_on(make_engine):
     assert engine.metric("mixengine_connections") == 2
 
 
+def test_scripts_of_generation_2_are_loaded_again_too(make_engine):
+    entry = """function on_message(message)
+        local conn = mix.websocket()
+        conn:context().count = (conn:context().count or 0) + 1
+        conn:send(("EDITION %d %s"):format(conn:context().count, message.data))
+    end"""
+    engine = start(make_engine, entry.replace("EDITION", "1"), server={"protocol": "websocket", "byteCodeExpires": 0})
+    with wsclient.connect(engine.port, "/") as client:
+        assert client.ask("a") == "1 1 a"
+        load(engine, entry.replace("EDITION", "2"))
+        assert client.ask("b") == "2 2 b"
+        with wsclient.connect(engine.port, "/") as other:
+            assert other.ask("c") == "2 1 c"
+
+
 WAITING = {
     "wait_context_value": "local v = conn:wait_context_value('go', 20) assert(v == 1)",
     "sleep": "mix.sleep(20) conn:context().go = nil",
