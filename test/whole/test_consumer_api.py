@@ -447,6 +447,20 @@ def test_close_without_a_code_sends_no_frame(api, client, args):
     assert client.end()[0] == []
 
 
+@pytest.mark.parametrize("args,code", [([], 1000), ([4000, "x"], 4000)])
+def test_close_of_the_built_in_protocol(make_engine, args, code):
+    """There a close always has its frame, as with conn:close()."""
+    engine = make_engine("function on_message(msg) mix.queue.push('who', {}) end", server={"protocol": "websocket"})
+    with Api(engine.api_port) as api, wsclient.connect(engine.port) as client:
+        assert api.call("queue.consume", ["who"]).error is None
+        client.send("me")
+        number = api.message().client
+        assert api.func(number, "set_context", {"a": 1}).error is None
+        assert api.func(number, "get_context", "a").result["data"] == {"a": 1}
+        assert api.func(number, "close", *args).error is None
+        assert client.recv().code == code
+
+
 def test_close_as_a_method_of_its_own(api, client):
     params = {"client_id" if api.spelling == "A" else "c": client.id, "code": 4001, "reason": "why"}
     assert api.call("conn.close", params).error is None
