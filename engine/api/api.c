@@ -63,7 +63,6 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         http_on_end(exchange);
         break;
     case LWS_CALLBACK_RAW_ADOPT: /* what CONNECT leads to */
-    case LWS_CALLBACK_RAW_RX:
         return -1;
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         return http_on_upgrade(api, wsi, in);
