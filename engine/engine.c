@@ -7,13 +7,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mesh/mesh_local.h"
+#include "metrics.h"
 #include "msg/client_id.h"
 #include "msg/msg.h"
 #include "net/acceptor.h"
 #include "reload.h"
 #include "script/http_client.h"
 #include "worker/worker.h"
-#include <dirent.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -55,78 +55,14 @@ struct engine {
 
 /* -- what is exported -- */
 
-struct gauge {
-    const char *name, *type, *help;
-    size_t offset; /* in struct worker_stats */
-};
-
-#define STAT(member) offsetof(struct worker_stats, member)
-
-static const struct gauge gauges[] = {
-    {"mixengine_connections", "gauge", "Client connections.", STAT(connections)},
-    {"mixengine_subscriptions", "gauge", "Subscriptions of clients to channels.",
-     STAT(subscriptions)},
-    {"mixengine_channels", "gauge", "Channels with a subscriber, summed over workers.",
-     STAT(channels)},
-    {"mixengine_contexts", "gauge", "Context tables of clients.", STAT(contexts)},
-    {"mixengine_tasks_suspended", "gauge", "Handlers that wait for something.",
-     STAT(tasks_suspended)},
-    {"mixengine_script_errors_total", "counter", "Errors raised by scripts.", STAT(script_errors)},
-    {"mixengine_read_messages_total", "counter", "Messages decoded from clients.",
-     STAT(read_messages)},
-    {"mixengine_send_messages_total", "counter", "Frames queued to clients.", STAT(send_messages)},
-    {"mixengine_send_errors_total", "counter", "Sends that failed.", STAT(send_errors)},
-    {"mixengine_http_requests", "gauge", "HTTP requests that scripts wait for.",
-     STAT(http_requests)},
-    {"mixengine_http_requests_total", "counter", "HTTP requests that scripts have begun.",
-     STAT(http_requests_total)},
-    {"mixengine_http_errors_total", "counter", "HTTP requests that got no answer.",
-     STAT(http_errors)},
-};
-
-static uint64_t sum_of(const struct engine *e, size_t offset)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < e->worker_count; i++) {
-        const char *stats = (const char *)worker_stats(e->workers[i]);
-        sum += counter_get((const counter *)(stats + offset));
-    }
-    return sum;
-}
-
-static unsigned open_descriptors(void)
-{
-    unsigned count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (folder && readdir(folder))
-        count++;
-    if (folder)
-        closedir(folder);
-    return count > 3 ? count - 3 : 0; /* ".", ".." and the folder itself */
-}
-
-static void append_metric(struct buf *out, const struct gauge *g, uint64_t value)
-{
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", g->name, g->help, g->name, g->type,
-               g->name, (unsigned long long)value);
-}
-
 static void append_metrics(struct buf *out, void *data)
 {
-    static const struct gauge fds = {"process_open_fds", "gauge", "Open file descriptors.", 0};
-    static const struct gauge stalls = {"mixengine_stalls_total", "counter",
-                                        "Script calls that did not return in time.", 0};
-    static const struct gauge reloads = {"mixengine_reloads_total", "counter",
-                                         "Scripts of a server that were loaded again.", 0};
-    static const struct gauge failures = {"mixengine_reload_failures_total", "counter",
-                                          "Scripts of a server that could not be loaded again.", 0};
     const struct engine *e = data;
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
-        append_metric(out, &gauges[i], sum_of(e, gauges[i].offset));
-    append_metric(out, &reloads, counter_get(&reload_stats(e->reload)->done));
-    append_metric(out, &failures, counter_get(&reload_stats(e->reload)->failed));
-    append_metric(out, &stalls, watchdog_stalls(e->watchdog));
-    append_metric(out, &fds, open_descriptors());
+    metrics_append(out, &(struct metrics_source){.workers = e->workers,
+                                                 .worker_count = e->worker_count,
+                                                 .config = e->config,
+                                                 .reloads = reload_stats(e->reload),
+                                                 .watchdog = e->watchdog});
 }
 
 /* -- stopping -- */

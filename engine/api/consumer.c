@@ -33,6 +33,7 @@ struct consumer {
     bool paused; /* not read */
     bool silent; /* nothing may be sent any more */
     struct window window;
+    uint64_t events; /* that were sent */
     struct timeout stall;
     uint64_t taken, taken_ms; /* what the peer had taken when that last changed, for `stall` */
 };
@@ -335,6 +336,7 @@ static int write_event(struct consumer *c)
     buf_append_str(&c->out, ENVELOPE_EVENT_TAIL);
     free(entry);
     c->window.sent += c->out.len - LWS_PRE;
+    c->events++;
     int len = end_frame(c);
     if (len > 0 && window_wants_ping(&c->window) && write_ping(c) < 0)
         return -1;
@@ -481,4 +483,23 @@ uint32_t consumers_consuming(const struct api *api)
     list_for_each(node, &api->connections) count +=
         list_entry(node, struct consumer, link)->subscription_count > 0;
     return count;
+}
+
+void consumers_each(const struct api *api,
+                    void (*visit)(const struct consumer_stats *stats, void *data), void *data)
+{
+    list_for_each(node, &api->connections)
+    {
+        const struct consumer *c = list_entry(node, struct consumer, link);
+        char peer[ADDRESS_TEXT];
+        if (c->subscription_count == 0)
+            continue;
+        peer_name(c, peer);
+        visit(&(struct consumer_stats){.number = c->caller.id,
+                                       .peer = peer,
+                                       .events = c->events,
+                                       .unread_bytes = c->window.sent - c->window.heard,
+                                       .owed = c->caller.owed.count},
+              data);
+    }
 }

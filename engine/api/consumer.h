@@ -43,3 +43,15 @@ void consumers_close(struct api *api);
 bool consumers_idle(const struct api *api);
 uint32_t consumers_count(const struct api *api); /* all */
 uint32_t consumers_consuming(const struct api *api);
+
+struct consumer_stats {
+    uint64_t number;       /* never that of another one */
+    const char *peer;      /* its address */
+    uint64_t events;       /* that it was sent */
+    uint64_t unread_bytes; /* of them, as far as its answers to pings tell */
+    uint32_t owed;         /* replies */
+};
+
+/* Calls `visit` for each connection that consumes; what it is given lives as long as the call. */
+void consumers_each(const struct api *api,
+                    void (*visit)(const struct consumer_stats *stats, void *data), void *data);

@@ -145,7 +145,7 @@ static const struct route {
 } routes[] = {
     {true, false, "/version", JSON_TYPE, center_version, false},
     {true, true, "/v1/nodes", JSON_TYPE, center_nodes, false},
-    {false, true, "/metrics", METRICS_TYPE, metrics_write, false},
+    {true, true, "/metrics", METRICS_TYPE, metrics_write, false},
     {true, true, "/healthz", TEXT_TYPE, write_health, true},
     {true, true, "/readyz", TEXT_TYPE, NULL, true},
 };

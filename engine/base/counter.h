@@ -15,6 +15,11 @@ static inline void counter_add(counter *c, int64_t n)
     atomic_store_explicit(c, now + (uint64_t)n, memory_order_relaxed);
 }
 
+static inline void counter_set(counter *c, uint64_t value)
+{
+    atomic_store_explicit(c, value, memory_order_relaxed);
+}
+
 /* Any thread. */
 static inline uint64_t counter_get(const counter *c)
 {

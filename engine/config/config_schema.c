@@ -33,7 +33,7 @@
 #define CLIENTS_OF_WORKER (1 << 18)
 
 #define NO_MESH "nodes do not form a cluster in this version"
-#define NO_SUMMARY "the metrics have no summary in this version"
+#define NO_SUMMARY "durations are counted in buckets, none is kept by itself"
 #define NO_BUFFER_SIZE "buffers are as large as they need to be"
 #define NO_CENTER_USE "the center's API does not use it"
 #define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
@@ -82,8 +82,8 @@ static const struct config_key logging_keys[] = {
 static const struct config_section logging = {KEYS(logging_keys)};
 
 static const struct config_key summary_keys[] = {
-    {.name = "maxAge", .kind = CONFIG_SECONDS, ROOT(prometheus.max_age), RANGE(1, DAYS_30, 600), .unused = NO_SUMMARY},
-    {.name = "ageBuckets", .kind = CONFIG_NUMBER, ROOT(prometheus.age_buckets), RANGE(1, 1000, 5), .unused = NO_SUMMARY},
+    {.name = "maxAge", .kind = CONFIG_SECONDS, ROOT(prometheus.max_age), RANGE(1, DAYS_30, 600)},
+    {.name = "ageBuckets", .kind = CONFIG_NUMBER, ROOT(prometheus.age_buckets), RANGE(1, 1000, 5)},
     {.name = "bufCap", .kind = CONFIG_NUMBER, ROOT(prometheus.buf_cap), RANGE(1, 1000000, 500), .unused = NO_SUMMARY},
 };
 static const struct config_section summary = {KEYS(summary_keys)};

@@ -472,7 +472,7 @@ static void test_watchdog_names_who_does_not_return(void **state)
     pulse_begin(&stuck, "on_message", 123);
     struct watchdog *dog = watchdog_start(pulses, 3, 300);
     wait_for(1, "ERROR watchdog: worker 0: on_message of client 123 has not returned for ");
-    assert_int_equal(watchdog_stalls(dog), 1);
+    assert_int_equal(watchdog_stalls(dog, 0), 1);
     atomic_store(&enough, true);
     pthread_join(thread, NULL);
     watchdog_stop(dog);
@@ -493,7 +493,7 @@ static void test_watchdog_says_when_it_has_returned(void **state)
     /* The next call is another one. */
     pulse_begin(&stuck, "on_close", 5);
     wait_for(1, "on_close of client 5 has not returned for ");
-    assert_int_equal(watchdog_stalls(dog), 2);
+    assert_int_equal(watchdog_stalls(dog, 0), 2);
     watchdog_stop(dog);
 }
 
@@ -506,7 +506,7 @@ static void test_watchdog_reports_again_when_doubled(void **state)
     struct watchdog *dog = watchdog_start(pulses, 1, 200);
     wait_for(2, "has not returned");
     /* It is one call all the same; and it was looked at more often than it was reported. */
-    assert_int_equal(watchdog_stalls(dog), 1);
+    assert_int_equal(watchdog_stalls(dog, 0), 1);
     watchdog_stop(dog);
     uint64_t first, second;
     reported_tenths(&first, &second);

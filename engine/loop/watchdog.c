@@ -1,6 +1,7 @@
 #include "loop/watchdog.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include <inttypes.h>
@@ -22,6 +23,7 @@ struct call {
 
 struct watch {
     struct pulse *pulse;
+    counter stalls;
     struct call call;
 };
 
@@ -31,7 +33,6 @@ struct watchdog {
     pthread_cond_t stop;
     bool stopping;
     uint64_t limit_ms;
-    _Atomic uint64_t stalls;
     int count;
     struct watch watches[];
 };
@@ -89,7 +90,7 @@ static void look_at(struct watchdog *dog, struct watch *watch, uint64_t now_ms)
     if (call.calls % 2 == 0 || took < dog->limit_ms)
         return;
     if (reported == 0)
-        atomic_fetch_add_explicit(&dog->stalls, 1, memory_order_relaxed);
+        counter_add(&watch->stalls, 1);
     if (took >= 2 * reported)
         report_stall(watch, took);
 }
@@ -156,7 +157,7 @@ void watchdog_stop(struct watchdog *dog)
     free(dog);
 }
 
-uint64_t watchdog_stalls(const struct watchdog *dog)
+uint64_t watchdog_stalls(const struct watchdog *dog, int index)
 {
-    return atomic_load_explicit(&dog->stalls, memory_order_relaxed);
+    return counter_get(&dog->watches[index].stalls);
 }

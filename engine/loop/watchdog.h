@@ -24,8 +24,8 @@ struct watchdog;
 struct watchdog *watchdog_start(struct pulse **pulses, int count, uint64_t limit_ms);
 void watchdog_stop(struct watchdog *watchdog);
 
-/* Calls that were reported so far. Any thread. */
-uint64_t watchdog_stalls(const struct watchdog *watchdog);
+/* Calls of pulse `index` that were reported so far. Any thread. */
+uint64_t watchdog_stalls(const struct watchdog *watchdog, int index);
 
 /* Worker's thread, as all from here on. Calls do not nest. */
 static inline bool pulse_is_in_call(const struct pulse *p)

@@ -1,4 +1,5 @@
 #include "mesh/mesh_local.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include <stdlib.h>
@@ -22,6 +23,7 @@ static int submit(struct mesh *mesh, struct command *command)
     if (client_node(command->client) != self->node || worker >= (unsigned)self->count)
         return UV_ENOENT;
     command->msg.type = MSG_COMMAND;
+    command->posted_ns = clock_ns();
     mailbox_post(self->boxes[worker], &command->msg);
     return 0;
 }
@@ -32,6 +34,7 @@ static struct command *copy(const struct command *command)
     twin->reply_to = command->reply_to;
     twin->tag = command->tag;
     twin->since = command->since;
+    twin->posted_ns = command->posted_ns;
     twin->binary = command->binary;
     twin->hops = command->hops;
     twin->name = blob_ref(command->name);
@@ -43,6 +46,7 @@ static int publish(struct mesh *mesh, int except_worker, struct command *command
 {
     struct mesh_local *self = local(mesh);
     int posted = 0;
+    command->posted_ns = clock_ns();
     for (int i = 0; i < self->count; i++) {
         if (i == except_worker)
             continue;

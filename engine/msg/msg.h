@@ -93,6 +93,7 @@ struct command {
     struct mailbox *reply_to;
     uint64_t tag;   /* the sender's */
     uint64_t since; /* the sender's */
+    uint64_t posted_ns; /* when the mesh took it (clock_ns) */
     uint64_t client;
     bool binary;
     uint16_t code; /* of a close frame; 0: none */
@@ -130,7 +131,7 @@ struct entry {
         *answer; /* where `waiting`; allocated by the worker, posted back by the queue */
     struct mailbox *reply_to; /* where `waiting` */
     /* the queue's own */
-    uint64_t seq, due_ms;
+    uint64_t seq, since_ms, due_ms;
     struct list in_lane, in_line;
     /* the value as JSON text, valid UTF-8 */
     uint32_t len;

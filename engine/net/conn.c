@@ -108,6 +108,7 @@ static void out_pop(struct conn *conn)
 
 static void out_written(struct conn *conn, size_t bytes)
 {
+    counter_add(&conn->limits->counters->written_bytes, (int64_t)bytes);
     while (bytes > 0) {
         size_t left = (*out_at(conn, 0))->len - conn->out_offset;
         size_t step = bytes < left ? bytes : left;
@@ -159,12 +160,12 @@ void conn_abort(struct conn *conn)
 }
 
 /* Something outside broke the connection, or it broke a limit. */
-static void break_off(struct conn *conn, const char *why)
+static void break_off(struct conn *conn, enum close_reason reason, const char *why)
 {
     bool told = conn->state != OPEN; /* the owner closed it and expects no news */
     conn_abort(conn);
     if (!told)
-        conn->handlers->on_end(conn->owner, why);
+        conn->handlers->on_end(conn->owner, reason, why);
 }
 
 static void on_linger_over(struct timeout *timeout)
@@ -197,7 +198,7 @@ static void read_on(struct conn *conn)
     list_remove(&conn->in_paused);
     conn->reading = transport_read_start(conn->transport) == 0;
     if (!conn->reading)
-        break_off(conn, "cannot read");
+        break_off(conn, CLOSE_RESET, "cannot read");
 }
 
 static void mark_dirty(struct conn *conn)
@@ -218,10 +219,10 @@ void conn_close(struct conn *conn)
 }
 
 /* Takes too long, or sends too much: what is queued still goes out. */
-static void close_on(struct conn *conn, const char *why)
+static void close_on(struct conn *conn, enum close_reason reason, const char *why)
 {
     conn_close(conn);
-    conn->handlers->on_end(conn->owner, why);
+    conn->handlers->on_end(conn->owner, reason, why);
 }
 
 /* -- writing -- */
@@ -232,7 +233,7 @@ static void on_write_stalls(struct timeout *timeout)
     size_t unwritten = transport_unwritten(conn->transport);
     bool stalls = unwritten == conn->unwritten;
     if (stalls && conn->stall_seen) {
-        break_off(conn, "write timeout");
+        break_off(conn, CLOSE_SLOW, "write timeout");
         return;
     }
     conn->stall_seen = stalls;
@@ -247,7 +248,7 @@ static void write_later(struct conn *conn)
     uv_buf_t bufs[IOV_MAX_FLUSH];
     conn->writing = out_gather(conn, bufs);
     if (transport_write(conn->transport, bufs, conn->writing) != 0) {
-        break_off(conn, "write error");
+        break_off(conn, CLOSE_RESET, "write error");
         return;
     }
     if (conn->limits->write_timeout && !timeout_is_set(&conn->write_timer)) {
@@ -265,7 +266,7 @@ static void flush(struct conn *conn)
         unsigned count = out_gather(conn, bufs);
         ssize_t n = transport_try_write(conn->transport, bufs, count);
         if (n < 0 && n != UV_EAGAIN) {
-            break_off(conn, "connection reset by peer");
+            break_off(conn, CLOSE_RESET, "connection reset by peer");
             return;
         }
         size_t wanted = 0;
@@ -291,13 +292,13 @@ static void on_written(void *owner, int status)
     unsigned written = conn->writing;
     conn->writing = 0;
     if (status != 0) {
-        break_off(conn, "connection reset by peer");
+        break_off(conn, CLOSE_RESET, "connection reset by peer");
         return;
     }
-    while (written-- > 0) {
-        conn->out_bytes -= (*out_at(conn, 0))->len - conn->out_offset;
-        out_pop(conn);
-    }
+    size_t bytes = 0;
+    for (unsigned i = 0; i < written; i++)
+        bytes += (*out_at(conn, i))->len;
+    out_written(conn, bytes - conn->out_offset);
     flush(conn);
 }
 
@@ -325,7 +326,7 @@ int conn_send(struct conn *conn, struct frame *frame)
     if (frame->len == 0)
         return 0;
     if (!has_room(conn, frame)) {
-        break_off(conn, "slow client: more than maxBacklog bytes wait to be written");
+        break_off(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
         return UV_ENOBUFS;
     }
     out_push(conn, frame);
@@ -366,7 +367,7 @@ static void sweep(struct timeout *timeout)
         if (!transport_hung_up(conn->transport, &reset))
             continue;
         if (reset)
-            break_off(conn, "connection reset by peer");
+            break_off(conn, CLOSE_RESET, "connection reset by peer");
         else
             conn->handlers->on_hang_up(conn->owner);
     }
@@ -390,7 +391,7 @@ static void hold_limits(struct conn *conn)
     if (conn->held && conn->reading && conn->in.len >= conn->limits->read_ahead)
         pause_reading(conn);
     else if (!conn->held && conn->in.len > conn->limits->max_input)
-        close_on(conn,
+        close_on(conn, CLOSE_PROTOCOL,
                  "packet too large: more than maxMessageSize bytes without a complete packet");
 }
 
@@ -399,6 +400,7 @@ static void on_bytes(void *owner, const char *data, size_t len)
     struct conn *conn = owner;
     conn->last_read_ms = uv_now(conn->conns->loop);
     conn->received += len;
+    counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
     if (conn->state != OPEN)
         return;
     if (conn->held || conn->in.len > 0) {
@@ -419,9 +421,9 @@ static void on_end(void *owner, int status)
     conn->ended = true;
     stop_reading(conn);
     if (status != UV_EOF)
-        break_off(conn, "connection reset by peer");
+        break_off(conn, CLOSE_RESET, "connection reset by peer");
     else if (conn->state == OPEN)
-        conn->handlers->on_end(conn->owner, NULL);
+        conn->handlers->on_end(conn->owner, CLOSE_CLIENT, NULL);
     else if (conn->state == LINGERING)
         conn_abort(conn);
 }
@@ -433,7 +435,7 @@ static void on_silence(struct timeout *timeout)
     uint64_t silent = conn->held || conn->ended ? 0 : now - conn->last_read_ms;
     bool over = silent >= conn->limits->read_timeout;
     if (over && conn->silence_seen) {
-        close_on(conn, "read timeout");
+        close_on(conn, CLOSE_TIMEOUT, "read timeout");
         return;
     }
     conn->silence_seen = over;

@@ -9,8 +9,10 @@
  * collected and go out once a turn of the loop (conns_flush). Loop's thread. */
 #pragma once
 
+#include "base/counter.h"
 #include "base/list.h"
 #include "loop/wheel.h"
+#include "net/close_reason.h"
 #include "net/frame.h"
 #include "net/transport.h"
 #include <stdbool.h>
@@ -20,12 +22,18 @@
 
 struct conn;
 
+/* Of the connections of one server on one loop; written by its thread. */
+struct conn_counters {
+    counter read_bytes, written_bytes;
+};
+
 /* Shared by the connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
 struct conn_limits {
     uint64_t read_timeout, write_timeout;
     uint64_t max_backlog; /* waiting to be written */
     uint64_t max_input;   /* held because no packet is complete */
     uint64_t read_ahead;  /* held because the owner is busy; reading stops above it */
+    struct conn_counters *counters;
 };
 
 /* What a connection tells its owner. */
@@ -36,7 +44,7 @@ struct conn_handlers {
     /* No bytes follow. `why` is NULL after an orderly end: then held input is still to be handled,
      * and the owner closes when it is done. Else the connection is broken: input is discarded and
      * the state is past OPEN. */
-    void (*on_end)(void *owner, const char *why);
+    void (*on_end)(void *owner, enum close_reason reason, const char *why);
     /* The peer has sent its end while reading is paused (read_ahead): unread bytes may come before
      * it, so the input goes on in order; only what waits for nothing of it should not wait any
      * longer. */

@@ -15,6 +15,7 @@
 static uv_loop_t loop;
 static struct wheel wheel;
 static struct conns conns;
+static struct conn_counters counters;
 static struct conn_limits limits;
 static struct conn *conn;
 static int peer;
@@ -36,8 +37,9 @@ static size_t on_input(void *owner, const char *data, size_t len)
     return take;
 }
 
-static void on_end(void *owner, const char *text)
+static void on_end(void *owner, enum close_reason reason, const char *text)
 {
+    assert_true((reason == CLOSE_CLIENT) == !text);
     (void)owner;
     ended = true;
     snprintf(why, sizeof why, "%s", text ? text : "");
@@ -76,8 +78,8 @@ static int set_up(void **state)
 {
     (void)state;
     int ours;
-    limits =
-        (struct conn_limits){.max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536};
+    limits = (struct conn_limits){
+        .max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536, .counters = &counters};
     take_most = SIZE_MAX;
     hold_next = ended = closed = false;
     why[0] = '\0';

@@ -13,6 +13,7 @@
 struct gate {
     _Atomic uint64_t state; /* count, and waiting in the upper half */
     _Atomic uint32_t size;
+    _Atomic uint64_t refused;
     UT_hash_handle hh;
     size_t name_len;
     char name[];
@@ -116,6 +117,11 @@ uint32_t gate_waiting(const struct gate *gate)
     return waiting_of(atomic_load_explicit(&gate->state, memory_order_relaxed));
 }
 
+uint64_t gate_refused(const struct gate *gate)
+{
+    return atomic_load_explicit(&gate->refused, memory_order_relaxed);
+}
+
 void gate_resize(struct gate *gate, uint32_t size)
 {
     atomic_store_explicit(&gate->size, size, memory_order_relaxed);
@@ -138,8 +144,10 @@ bool gate_enter(struct gate *gate, uint32_t *count)
 {
     uint64_t state = atomic_load_explicit(&gate->state, memory_order_relaxed);
     do
-        if (!is_open(gate, state))
+        if (!is_open(gate, state)) {
+            atomic_fetch_add_explicit(&gate->refused, 1, memory_order_relaxed);
             return false;
+        }
     while (!change(gate, &state, state + ONE_COUNT));
     *count = count_of(state) + 1;
     return true;

@@ -29,6 +29,7 @@ const char *gate_name(const struct gate *gate, size_t *len); /* any thread */
 uint32_t gate_size(const struct gate *gate);                 /* any thread */
 uint32_t gate_count(const struct gate *gate);                /* any thread */
 uint32_t gate_waiting(const struct gate *gate);              /* any thread */
+uint64_t gate_refused(const struct gate *gate);              /* gate_enter was false; any thread */
 
 /* Any thread. The caller tells the queue afterwards (MSG_RESIZED): it lets in whom there is room
  * for. */

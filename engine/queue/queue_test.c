@@ -787,6 +787,54 @@ static void test_freeing_refuses_who_waits(void **state)
     assert_answers((struct given[]){{3, false, 0}, {4, false, 0}}, 2);
 }
 
+static struct queue_topic_stats stats_of(const char *topic)
+{
+    struct queue_topic_stats stats;
+    queue_topic_stats(queue, gate_of(topic), &stats);
+    return stats;
+}
+
+static void test_a_topic_counts_what_went_through_it(void **state)
+{
+    (void)state;
+    uint32_t count;
+    set_up(2, &(struct queue_options){.full_timeout_ms = 1});
+    struct queue_topic_stats stats = stats_of("t");
+    assert_int_equal(stats.pushed + stats.delivered + stats.refused + stats.oldest_ms, 0);
+    for (int i = 1; i <= 3; i++)
+        push("t", 1, i);
+    assert_false(gate_enter(gate_of("t"), &count)); /* refused at once */
+    run_until_answered(1);                          /* the third, when its time is over */
+    stats = stats_of("t");
+    assert_int_equal(stats.pushed, 2);
+    assert_int_equal(stats.delivered, 0);
+    assert_int_equal(stats.refused, 2);
+    struct taker *taker = join(0, "t");
+    push("t", 1, 4); /* waits, and enters as the first is taken */
+    assert_takes(taker, 1, 2);
+    assert_takes(taker, 4, 4);
+    assert_int_equal(stats_of("t").pushed, 3);
+    assert_int_equal(stats_of("t").delivered, 3);
+    tear_down();
+}
+
+static void test_a_topic_knows_the_age_of_its_oldest(void **state)
+{
+    (void)state;
+    set_up_bound(9);
+    struct taker *taker = join(0, "t");
+    push("t", 1, 1);
+    uint64_t began = uv_now(&loop);
+    while (uv_now(&loop) < began + 30)
+        uv_update_time(&loop);
+    push("t", 2, 2);
+    assert_int_equal(stats_of("t").oldest_ms, uv_now(&loop) - began);
+    assert_int_equal(take(taker, NULL), 1);
+    assert_int_equal(stats_of("t").oldest_ms, 0);
+    assert_int_equal(take(taker, NULL), 2);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -812,6 +860,8 @@ int main(void)
         cmocka_unit_test(test_who_was_let_in_is_not_refused),
         cmocka_unit_test(test_hurry_ends_all_waiting),
         cmocka_unit_test(test_freeing_refuses_who_waits),
+        cmocka_unit_test(test_a_topic_counts_what_went_through_it),
+        cmocka_unit_test(test_a_topic_knows_the_age_of_its_oldest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@ struct topic {
     struct list own;   /* entries */
     struct list line;  /* entries that wait */
     struct list lanes; /* one for each consumer */
+    uint64_t pushed, delivered, timed_out;
     UT_hash_handle hh;
 };
 
@@ -163,12 +164,14 @@ static void deal(struct topic *topic)
 
 /* The line. */
 
-static void answer(struct entry *entry, bool granted, uint32_t depth)
+static void answer(struct topic *topic, struct entry *entry, bool granted, uint32_t depth)
 {
     struct push_answer *push_answer = entry->answer;
     push_answer->msg.type = MSG_PUSH_ANSWER;
     push_answer->granted = granted;
     push_answer->depth = depth;
+    topic->pushed += granted;
+    topic->timed_out += !granted;
     list_remove(&entry->in_line);
     entry->waiting = false;
     entry->answer = NULL;
@@ -185,7 +188,7 @@ static void let_in(struct topic *topic)
     struct entry *entry;
     uint32_t count;
     while ((entry = first_in_line(topic)) != NULL && gate_admit(topic->gate, &count))
-        answer(entry, true, count);
+        answer(topic, entry, true, count);
 }
 
 static void drop(struct queue *queue, struct entry *entry)
@@ -195,11 +198,11 @@ static void drop(struct queue *queue, struct entry *entry)
     free(entry);
 }
 
-static void give_up(struct queue *queue, struct entry *entry)
+static void give_up(struct topic *topic, struct entry *entry)
 {
     gate_give_up(entry->gate);
-    answer(entry, false, 0);
-    drop(queue, entry);
+    answer(topic, entry, false, 0);
+    drop(topic->queue, entry);
 }
 
 static void on_due(uv_timer_t *timer);
@@ -229,7 +232,7 @@ static void on_due(uv_timer_t *timer)
     for (struct topic *topic = queue->topics; topic != NULL; topic = topic->hh.next) {
         struct entry *entry;
         while ((entry = first_in_line(topic)) != NULL && entry->due_ms <= now)
-            give_up(queue, entry);
+            give_up(topic, entry);
     }
     arm_for_earliest(queue);
 }
@@ -256,11 +259,14 @@ void queue_accept(struct queue *queue, struct entry *entry)
 {
     struct topic *topic = topic_of(queue, entry->gate);
     entry->seq = ++queue->last_seq;
+    entry->since_ms = uv_now(queue->timer.loop);
     list_init(&entry->in_lane);
     list_init(&entry->in_line);
     queue->depth++;
     if (entry->waiting)
         stand_in_line(topic, entry);
+    else
+        topic->pushed++;
     assign(topic, entry);
 }
 
@@ -281,6 +287,34 @@ void queue_hurry(struct queue *queue, uint64_t at_ms)
     arm_for_earliest(queue);
 }
 
+static uint64_t earliest_on(const struct list *lane, uint64_t earliest)
+{
+    const struct entry *entry = first_on(lane);
+    return entry ? earlier(entry->since_ms, earliest) : earliest;
+}
+
+static uint64_t age_of_oldest(const struct topic *topic)
+{
+    uint64_t since = earliest_on(&topic->own, UINT64_MAX);
+    list_for_each(node, &topic->lanes) since =
+        earliest_on(&list_entry(node, struct lane, in_topic)->entries, since);
+    return since == UINT64_MAX ? 0 : uv_now(topic->queue->timer.loop) - since;
+}
+
+void queue_topic_stats(const struct queue *queue, const struct gate *gate,
+                       struct queue_topic_stats *out)
+{
+    struct topic *topic;
+    HASH_FIND_PTR(queue->topics, &gate, topic);
+    *out = (struct queue_topic_stats){.refused = gate_refused(gate)};
+    if (topic == NULL)
+        return;
+    out->pushed = topic->pushed;
+    out->delivered = topic->delivered;
+    out->refused += topic->timed_out;
+    out->oldest_ms = age_of_oldest(topic);
+}
+
 uint32_t queue_depth(const struct queue *queue)
 {
     return queue->depth;
@@ -292,7 +326,7 @@ static uint32_t topic_free(struct topic *topic)
     struct entry *entry;
     uint32_t lost = 0;
     while ((entry = first_in_line(topic)) != NULL)
-        give_up(queue, entry);
+        give_up(topic, entry);
     while ((entry = first_on(&topic->own)) != NULL) {
         gate_leave(topic->gate);
         drop(queue, entry);
@@ -434,8 +468,9 @@ struct entry *queue_take(struct queue_consumer *consumer)
     struct entry *entry = first_on(source_of(lane));
     list_remove(&entry->in_lane);
     consumer->queue->depth--;
+    lane->topic->delivered++;
     if (entry->waiting) {
-        answer(entry, true, gate_pass(entry->gate));
+        answer(lane->topic, entry, true, gate_pass(entry->gate));
     } else {
         gate_leave(entry->gate);
         let_in(lane->topic);

@@ -41,6 +41,15 @@ void queue_resized(struct queue *queue, struct gate *gate);
 /* From now on what waits is given up at `at_ms` (clock_ms) at the latest: the engine drains. */
 void queue_hurry(struct queue *queue, uint64_t at_ms);
 
+struct queue_topic_stats {
+    uint64_t pushed, delivered; /* entries, since the start */
+    uint64_t refused;           /* pushes for which there was no room, or none in time */
+    uint64_t oldest_ms;         /* how long the oldest entry has been there; 0: there is none */
+};
+
+void queue_topic_stats(const struct queue *queue, const struct gate *gate,
+                       struct queue_topic_stats *out);
+
 /* Entries in all topics and in line; 0: everything was handed over. */
 uint32_t queue_depth(const struct queue *queue);
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "base/buf.h"
-#include "base/counter.h"
 #include "base/list.h"
 #include "base/slots.h"
 #include "channel/channel.h"
@@ -13,7 +12,7 @@
 #include "mesh/mesh.h"
 #include "net/conn.h"
 #include "queue/gate.h"
-#include <stdalign.h>
+#include "script/stats.h"
 
 struct deflate_pool;
 struct http_client;
@@ -22,17 +21,6 @@ struct session;
 struct source;
 struct task;
 struct vm;
-
-struct worker_stats {
-    alignas(64) counter connections;
-    counter subscriptions, channels;
-    counter contexts;        /* context tables that exist */
-    counter tasks_suspended; /* coroutines that wait for something */
-    counter script_errors;
-    counter read_messages, send_messages, send_errors;
-    counter http_requests; /* that scripts wait for */
-    counter http_requests_total, http_errors;
-};
 
 struct script_env {
     unsigned node, worker; /* numbers, as in client ids */
@@ -47,6 +35,7 @@ struct script_env {
     struct redis_pools *redis;
     struct pulse *pulse;
     struct worker_stats *stats;
+    struct server_stats *servers; /* by index */
     bool full_error; /* a push to a full topic fails at once */
     bool over;       /* nobody hears any more: finalizers that run with a VM's end post nothing */
 
@@ -63,6 +52,7 @@ struct script_env {
     struct task *running;     /* the task that runs; NULL: none */
     unsigned encoding;        /* how deep in protocol_encode */
     uint8_t hops;             /* of the command that is carried out; 0: none is */
+    uint64_t posted_ns;       /* the same command's */
     struct http_client *http; /* of mix.http; NULL: none was needed yet */
     struct task **tasks;      /* all, by index */
     uint32_t task_count, task_cap;

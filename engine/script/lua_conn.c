@@ -304,7 +304,7 @@ static int conn_close_method(lua_State *L)
     luaL_argcheck(L, code || lua_isnoneornil(L, 3), 3, "a reason goes with a code");
     if (!s || s->closing)
         return lua_outcome(L, SESSION_CLOSED);
-    session_dismiss(s, code, reason, NULL);
+    session_dismiss(s, CLOSE_SCRIPT, code, reason, NULL);
     return lua_outcome(L, NULL);
 }
 

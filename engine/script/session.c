@@ -34,11 +34,12 @@ static void cut_short(struct session *s, bool closing)
     session_ready(s);
 }
 
-void session_close(struct session *s, const char *why)
+void session_close(struct session *s, enum close_reason reason, const char *why)
 {
     if (s->closing)
         return;
     s->closing = true;
+    s->reason = reason;
     s->why = why;
     leave_channels(s);
     if (s->conn)
@@ -48,15 +49,16 @@ void session_close(struct session *s, const char *why)
         cut_short(s, true);
 }
 
-void session_dismiss(struct session *s, uint16_t code, const char *reason, const char *why)
+void session_dismiss(struct session *s, enum close_reason reason, uint16_t code, const char *text,
+                     const char *why)
 {
     if (s->closing)
         return;
     if (code == 0)
         code = s->vm->protocol->close_code;
     if (code != 0)
-        session_ws_goodbye(s, code, reason);
-    session_close(s, why);
+        session_ws_goodbye(s, code, text);
+    session_close(s, reason, why);
 }
 
 static void forget_lua(struct session *s)
@@ -76,6 +78,7 @@ static void over(struct session *s)
 {
     s->closing = true;
     s->stage = STAGE_OVER;
+    counter_add(&s->vm->stats->closes[s->reason], 1);
     leave_channels(s);
     slots_remove(s->vm->env->sessions, client_number(s->id));
     forget_lua(s);
@@ -93,6 +96,7 @@ static void free_if_gone(struct session *s)
     list_remove(&s->in_all);
     free(s);
     counter_add(&env->stats->connections, -1);
+    counter_add(&env->servers[server].connections, -1);
     env->on_gone(env, server);
 }
 
@@ -105,6 +109,8 @@ void session_abandon(struct session *s)
 {
     if (s->suspended)
         task_abandon(s->task);
+    if (!s->closing)
+        s->reason = CLOSE_STOP;
     if (s->stage != STAGE_OVER)
         over(s);
     s->waiting_pushes = 0;
@@ -212,12 +218,12 @@ static bool packet_length(struct session *s, size_t there, size_t *n)
         log_error("script", "protocol_input of client %llu (%s) %s (got %s, buf has %zu bytes)",
                   (unsigned long long)s->id, s->remote, wrong,
                   lua_isnumber(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1), there);
-        counter_add(&s->vm->env->stats->script_errors, 1);
-        session_close(s, "protocol_input returned a wrong length");
+        counter_add(&s->vm->stats->script_errors[HANDLER_INPUT], 1);
+        session_close(s, CLOSE_ERROR, "protocol_input returned a wrong length");
         return false;
     }
     if (value == -1) {
-        session_close(s, "protocol_input returned -1");
+        session_close(s, CLOSE_PROTOCOL, "protocol_input returned -1");
         return false;
     }
     *n = s->discarded ? 0 : (size_t)value;
@@ -240,7 +246,7 @@ static void after_input(struct session *s, enum task_status status)
     size_t there, n;
     session_input(s, &there);
     if (status == TASK_FAILED)
-        session_close(s, "error in protocol_input");
+        session_close(s, CLOSE_ERROR, "error in protocol_input");
     else if (!s->closing && packet_length(s, there, &n)) {
         if (n > 0)
             take_packet(s, n);
@@ -253,13 +259,13 @@ static void after_input(struct session *s, enum task_status status)
 static void after_decode(struct session *s, enum task_status status)
 {
     if (status == TASK_FAILED)
-        session_close(s, "error in protocol_decode");
+        session_close(s, CLOSE_ERROR, "error in protocol_decode");
     lua_State *L = s->task->L;
     bool message = status == TASK_DONE && !lua_isnoneornil(L, 1);
     lua_settop(L, message ? 1 : 0);
     s->stage = message ? STAGE_MESSAGE : STAGE_INPUT;
     if (message)
-        counter_add(&s->vm->env->stats->read_messages, 1);
+        counter_add(&s->vm->stats->read_messages, 1);
 }
 
 static void after_message(struct session *s, enum task_status status)
@@ -300,7 +306,7 @@ static bool run_stage(struct session *s)
     int args = push_call(s);
     if (args < 0 && s->stage == STAGE_INPUT) {
         log_error("script", "%s defines no protocol_input", s->vm->server->entry);
-        session_close(s, "the script defines no protocol_input");
+        session_close(s, CLOSE_ERROR, "the script defines no protocol_input");
         return true;
     }
     if (args < 0) {
@@ -340,7 +346,7 @@ static bool step(struct session *s)
     } else if (s->stage == STAGE_INPUT && wants_input(s)) {
         if (!s->ended)
             return false;
-        session_close(s, NULL);
+        session_close(s, CLOSE_CLIENT, NULL);
         return true;
     }
     if (s->stage == STAGE_CLOSE && s->task)
@@ -406,12 +412,12 @@ static void on_hang_up(void *owner)
         cut_short(s, false);
 }
 
-static void on_end(void *owner, const char *why)
+static void on_end(void *owner, enum close_reason reason, const char *why)
 {
     struct session *s = owner;
     s->ended = true;
     if (why)
-        session_close(s, why);
+        session_close(s, reason, why);
     else
         on_hang_up(s);
 }
@@ -468,6 +474,7 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     }
     list_push_back(&env->all, &s->in_all);
     counter_add(&env->stats->connections, 1);
+    counter_add(&vm->stats->connections, 1);
     if (vm->websocket)
         session_ws_start_timer(s);
     pump(s);

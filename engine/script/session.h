@@ -33,10 +33,11 @@ struct session {
     bool starved;             /* protocol_input wants more bytes */
     bool ended;               /* the peer sends no more */
     bool closing;
-    bool greeted;            /* its first handler's turn has come: on_close is due */
-    const char *handler;     /* that runs, or ran last */
-    const char *why;         /* of the close: on_close's err; NULL: orderly */
-    uint32_t waiting_pushes; /* that nobody waits for any more, but whose answers are to come */
+    bool greeted;             /* its first handler's turn has come: on_close is due */
+    const char *handler;      /* that runs, or ran last */
+    enum close_reason reason; /* of the close */
+    const char *why;          /* the same in words: on_close's err; NULL: orderly */
+    uint32_t waiting_pushes;  /* that nobody waits for any more, but whose answers are to come */
     /* input that on_input was called with; NULL: what the connection holds */
     const char *data;
     size_t len, taken;
@@ -74,6 +75,9 @@ const char *session_send_frame(struct session *s, struct frame *frame);
 /* A message, encoded by the session's protocol. */
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary);
 
+/* A command's send to a client of `vm`, or its publish to some, is done: how long it took. */
+void session_count_sent(struct vm *vm);
+
 const char *session_subscribe(struct session *s, const char *name, size_t len);
 const char *session_unsubscribe(struct session *s, const char *name, size_t len);
 
@@ -88,10 +92,11 @@ void session_push_context(struct session *s, lua_State *L);
 
 /* Starts an orderly close: what was sent goes out, on_close runs with `why` (it lives as long as
  * the session; NULL: nil). */
-void session_close(struct session *s, const char *why);
+void session_close(struct session *s, enum close_reason reason, const char *why);
 
-/* The same, and a WebSocket client is told `code` (0: its protocol's own) and `reason` first. */
-void session_dismiss(struct session *s, uint16_t code, const char *reason, const char *why);
+/* The same, and a WebSocket client is told `code` (0: its protocol's own) and `text` first. */
+void session_dismiss(struct session *s, enum close_reason reason, uint16_t code, const char *text,
+                     const char *why);
 
 /* Its input is over, and what its handlers wait for is cut short; on_close, which comes after the
  * end, is not. False where there is no session (NULL). */

@@ -42,7 +42,7 @@ static void take_message(struct session *s, const char *data, size_t len)
     if (!found)
         return;
     lua_request_push_message(session_stack(s), &message);
-    counter_add(&s->vm->env->stats->read_messages, 1);
+    counter_add(&s->vm->stats->read_messages, 1);
     s->stage = STAGE_MESSAGE;
 }
 

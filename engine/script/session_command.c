@@ -11,10 +11,8 @@
 
 void session_count_channels(struct script_env *env)
 {
-    atomic_store_explicit(&env->stats->subscriptions, channels_subscriptions(env->channels),
-                          memory_order_relaxed);
-    atomic_store_explicit(&env->stats->channels, channels_count(env->channels),
-                          memory_order_relaxed);
+    counter_set(&env->stats->subscriptions, channels_subscriptions(env->channels));
+    counter_set(&env->stats->channels, channels_count(env->channels));
 }
 
 const char *session_subscribe(struct session *s, const char *name, size_t len)
@@ -196,7 +194,7 @@ static const char *act(struct session *s, struct command *c)
     case COMMAND_UNSUBSCRIBE:
         return each_channel(s, c->data, session_unsubscribe);
     case COMMAND_CLOSE:
-        session_dismiss(s, c->code, c->data->data, NULL);
+        session_dismiss(s, CLOSE_CONSUMER, c->code, c->data->data, NULL);
         return NULL;
     case COMMAND_PUBLISH:
     case COMMAND_COUNT:
@@ -225,6 +223,8 @@ static void carry_out(struct script_env *env, struct command *c)
         return;
     }
     c->why = act(s, c);
+    if (c->kind == COMMAND_SEND)
+        session_count_sent(s->vm);
     c->status = c->why ? COMMAND_FAILED : COMMAND_DONE;
     c->delivered = !c->why;
     c->failed = !!c->why;
@@ -233,6 +233,8 @@ static void carry_out(struct script_env *env, struct command *c)
 void session_command(struct script_env *env, struct command *c)
 {
     env->hops = c->hops;
+    env->posted_ns = c->posted_ns;
     carry_out(env, c);
     env->hops = 0;
+    env->posted_ns = 0;
 }

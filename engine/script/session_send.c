@@ -1,5 +1,6 @@
 /* What goes out to a session: bytes as they are, or encoded by its protocol, to one or to a
  * channel's subscribers. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
@@ -7,7 +8,7 @@
 
 const char *session_send_frame(struct session *s, struct frame *frame)
 {
-    struct worker_stats *stats = s->vm->env->stats;
+    struct server_stats *stats = s->vm->stats;
     if (s->closing || !s->conn || conn_send(s->conn, frame) != 0) {
         counter_add(&stats->send_errors, 1);
         return SESSION_CLOSED;
@@ -41,12 +42,21 @@ const char *session_send_encoded(struct session *s, const char *data, size_t len
         return why;
     struct frame *frame = s->vm->protocol->encode(s->vm, s, data, len, binary, &why);
     if (!frame) {
-        counter_add(&s->vm->env->stats->send_errors, 1);
+        counter_add(&s->vm->stats->send_errors, 1);
         return why;
     }
     why = session_send_frame(s, frame);
     frame_unref(frame);
     return why;
+}
+
+void session_count_sent(struct vm *vm)
+{
+    uint64_t posted = vm->env->posted_ns;
+    if (posted == 0)
+        return;
+    uint64_t now = clock_ns();
+    summary_record(vm->stats->send_duration, now, now > posted ? now - posted : 0);
 }
 
 /* -- publishing -- */
@@ -113,6 +123,7 @@ void session_publish(struct script_env *env, const char *channel, size_t channel
         struct encoding *e = p.encodings;
         p.encodings = e->next;
         frame_unref(e->frame);
+        session_count_sent(e->vm);
         free(e);
     }
     *delivered = p.delivered;

@@ -153,7 +153,7 @@ void session_ws_refuse(struct session *s, int status, const char *why)
     handshake_refuse(&out, status, why);
     session_send(s, out.data, out.len);
     buf_free(&out);
-    session_close(s, why);
+    session_close(s, status == 408 ? CLOSE_TIMEOUT : CLOSE_REFUSED, why);
 }
 
 static void on_handshake_timeout(struct timeout *timeout)
@@ -254,7 +254,8 @@ static void on_ping_due(struct timeout *timeout)
     bool silent = is_silent(ws), looked = ws->silence_seen;
     ws->silence_seen = silent;
     if (silent && looked) {
-        session_dismiss(s, CODE_NO_PONG, "no answer to a ping", "no answer to a ping");
+        session_dismiss(s, CLOSE_TIMEOUT, CODE_NO_PONG, "no answer to a ping",
+                        "no answer to a ping");
     } else if (silent) {
         wheel_set(s->vm->env->wheel, timeout, LAST_LOOK_MS, on_ping_due);
     } else if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL) {
@@ -306,13 +307,13 @@ static void answer_close(struct session *s, const struct ws_item *item)
 {
     const char *why = explain_close(s->ws, item);
     send_close(s, item->code, "");
-    session_close(s, why);
+    session_close(s, CLOSE_CLIENT, why);
 }
 
 static void fail(struct session *s, const struct ws_item *item)
 {
     send_close(s, item->code, item->why);
-    session_close(s, item->why);
+    session_close(s, CLOSE_PROTOCOL, item->why);
 }
 
 bool session_ws_read(struct session *s, const char *data, size_t len, size_t *taken,

@@ -51,7 +51,7 @@ static int add_traceback(lua_State *L)
 void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client)
 {
     const char *text = lua_tostring(L, -1);
-    counter_add(&vm->env->stats->script_errors, 1);
+    counter_add(&vm->stats->script_errors[script_handler_named(what)], 1);
     const struct session *s = client ? session_find(vm->env, client) : NULL;
     if (client)
         log_error("script", "%s of client %llu (%s): %s", what, (unsigned long long)client,
@@ -187,7 +187,7 @@ static lua_State *new_state(void)
 
 /* -- life -- */
 
-static struct conn_limits limits_of(const struct config_server *server)
+static struct conn_limits limits_of(const struct config_server *server, struct server_stats *stats)
 {
     return (struct conn_limits){
         .read_timeout = (uint64_t)server->read_timeout * 1000,
@@ -197,6 +197,7 @@ static struct conn_limits limits_of(const struct config_server *server)
          */
         .max_input = server->max_message_size + TRANSPORT_READ_MAX,
         .read_ahead = server->read_ahead,
+        .counters = &stats->bytes,
     };
 }
 
@@ -207,7 +208,8 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     vm->server = server;
     vm->protocol = session_protocol_of(server->protocol);
     vm->index = index;
-    vm->limits = limits_of(server);
+    vm->stats = &env->servers[index];
+    vm->limits = limits_of(server, vm->stats);
     vm->probe = LUA_NOREF;
     list_init(&vm->idle);
     list_init(&vm->generations);
@@ -369,4 +371,10 @@ void vm_commit(struct vm *vm)
 const struct sources *vm_sources(const struct vm *vm)
 {
     return &(vm->prepared ? vm->prepared : vm->current)->sources;
+}
+
+uint64_t vm_memory(const struct vm *vm)
+{
+    return (uint64_t)lua_gc(vm->L, LUA_GCCOUNT, 0) * 1024 +
+           (uint64_t)lua_gc(vm->L, LUA_GCCOUNTB, 0);
 }

@@ -11,6 +11,7 @@ struct sources;
 struct vm {
     struct script_env *env;
     const struct config_server *server;
+    struct server_stats *stats;
     const struct session_protocol *protocol;
     int index; /* of the server */
     struct conn_limits limits;
@@ -48,6 +49,9 @@ const struct sources *vm_sources(const struct vm *vm);
 /* No timer goes on, and none can be started. */
 void vm_stop(struct vm *vm);
 void vm_free(struct vm *vm);
+
+/* Bytes that its Lua objects take. */
+uint64_t vm_memory(const struct vm *vm);
 
 /* Calls a function that stands on L's stack with its arguments, under a traceback; it may not
  * suspend. 0, or -1 with the message and traceback on the stack in place of results. One of the two

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -39,6 +40,8 @@ struct worker {
     struct mailbox box;
     uv_prepare_t turn; /* before the loop polls */
     uv_idle_t busy;    /* active while work is left, so that the poll does not block */
+    uv_timer_t second; /* what is measured each second */
+    uint64_t second_due_ns;
     struct conns conns;
     struct prefaces prefaces;
     uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
@@ -46,6 +49,7 @@ struct worker {
     struct vm **vms;
     struct pulse pulse;
     struct worker_stats stats;
+    struct server_stats *servers;
 };
 
 struct mailbox *worker_box(struct worker *w)
@@ -56,6 +60,11 @@ struct mailbox *worker_box(struct worker *w)
 const struct worker_stats *worker_stats(const struct worker *w)
 {
     return &w->stats;
+}
+
+const struct server_stats *worker_server_stats(const struct worker *w, int server)
+{
+    return &w->servers[server];
 }
 
 struct pulse *worker_pulse(struct worker *w)
@@ -95,6 +104,33 @@ static void on_turn(uv_prepare_t *prepare)
         CHECK(uv_idle_start(&w->busy, on_busy) == 0);
     else
         uv_idle_stop(&w->busy);
+}
+
+/* -- each second -- */
+
+static uint64_t measure_memory(const struct worker *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < w->options.config->server_count; i++)
+        bytes += vm_memory(w->vms[i]);
+    return bytes;
+}
+
+static void on_second(uv_timer_t *timer)
+{
+    struct worker *w = timer->data;
+    uint64_t now = clock_ns();
+    counter_set(&w->stats.loop_lag_ns, now > w->second_due_ns ? now - w->second_due_ns : 0);
+    counter_set(&w->stats.lua_bytes, measure_memory(w));
+    w->second_due_ns = now + 1000000000u;
+    CHECK(uv_timer_start(timer, on_second, 1000, 0) == 0);
+}
+
+static void start_measuring(struct worker *w)
+{
+    uv_update_time(&w->loop);
+    w->second_due_ns = clock_ns();
+    CHECK(uv_timer_start(&w->second, on_second, 0, 0) == 0);
 }
 
 /* -- messages -- */
@@ -215,8 +251,8 @@ static void drain(struct worker *w)
 {
     w->draining = true;
     prefaces_drop(&w->prefaces, "the engine is stopping");
-    list_for_each(node, &w->env.all) session_dismiss(list_entry(node, struct session, in_all), 1001,
-                                                     "", "the engine is stopping");
+    list_for_each(node, &w->env.all) session_dismiss(
+        list_entry(node, struct session, in_all), CLOSE_STOP, 1001, "", "the engine is stopping");
     report_drained(w);
 }
 
@@ -257,6 +293,25 @@ static void on_message(struct msg *msg, void *data)
 
 /* -- life -- */
 
+static void make_stats(struct worker *w)
+{
+    const struct config *config = w->options.config;
+    size_t size = (config->server_count + 1) * sizeof *w->servers;
+    w->servers = aligned_alloc(64, size);
+    CHECK(w->servers);
+    memset(w->servers, 0, size);
+    for (size_t i = 0; i < config->server_count; i++)
+        w->servers[i].send_duration = summary_new((uint64_t)config->prometheus.max_age * 1000,
+                                                  config->prometheus.age_buckets);
+}
+
+static void free_stats(struct worker *w)
+{
+    for (size_t i = 0; i < w->options.config->server_count; i++)
+        summary_free(w->servers[i].send_duration);
+    free(w->servers);
+}
+
 static void init_env(struct worker *w)
 {
     w->env = (struct script_env){
@@ -272,6 +327,7 @@ static void init_env(struct worker *w)
         .redis = redis_pools_new(&w->loop, &w->wheel, w->options.config, w->options.count),
         .pulse = &w->pulse,
         .stats = &w->stats,
+        .servers = w->servers,
         .full_error = w->options.config->queue.full_error,
         .on_gone = on_gone,
         .on_source = on_source,
@@ -293,10 +349,12 @@ struct worker *worker_new(const struct worker_options *options)
     mailbox_open(&w->box, &w->loop, on_message, w);
     CHECK(uv_prepare_init(&w->loop, &w->turn) == 0);
     CHECK(uv_idle_init(&w->loop, &w->busy) == 0);
-    w->turn.data = w;
+    CHECK(uv_timer_init(&w->loop, &w->second) == 0);
+    w->turn.data = w->second.data = w;
     CHECK(uv_prepare_start(&w->turn, on_turn) == 0);
     conns_init(&w->conns, &w->loop, &w->wheel);
     prefaces_init(&w->prefaces, &w->loop, &w->wheel, on_preface, w);
+    make_stats(w);
     init_env(w);
     w->vms = xcalloc(options->config->server_count + 1, sizeof(struct vm *));
     return w;
@@ -339,6 +397,7 @@ static void start_thread(struct worker *w)
 void worker_run(struct worker *w, uint32_t not_before)
 {
     w->env.sessions = slots_new(not_before);
+    start_measuring(w);
     start_thread(w);
 }
 
@@ -360,6 +419,7 @@ static void close_handles(struct worker *w)
     wheel_fini(&w->wheel);
     uv_close((uv_handle_t *)&w->turn, NULL);
     uv_close((uv_handle_t *)&w->busy, NULL);
+    uv_close((uv_handle_t *)&w->second, NULL);
     CHECK(uv_run(&w->loop, UV_RUN_DEFAULT) == 0);
     CHECK(uv_loop_close(&w->loop) == 0);
 }
@@ -387,5 +447,6 @@ void worker_free(struct worker *w)
     if (w->env.sessions)
         slots_free(w->env.sessions);
     free(w->vms);
+    free_stats(w);
     free(w);
 }

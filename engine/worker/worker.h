@@ -45,4 +45,5 @@ void worker_free(struct worker *worker);
 
 /* Any thread. */
 const struct worker_stats *worker_stats(const struct worker *worker);
+const struct server_stats *worker_server_stats(const struct worker *worker, int server);
 struct pulse *worker_pulse(struct worker *worker);
