@@ -5,7 +5,7 @@ packages_build=(gcc cmake ninja-build pkg-config libc6-dev libuv1-dev libluajit-
 packages_once=(python3 python3-websockets)
 packages_test=("${packages_once[@]}" clang clang-format libclang-rt-14-dev git openssl procps python3-pytest
     python3-pytest-timeout python3-pytest-xdist python3-selenium chromium chromium-driver fonts-dejavu-core
-    mariadb-server-core mariadb-client-core nginx-light libnginx-mod-stream redis-server nodejs node-ws)
+    mariadb-server-core mariadb-client-core nginx-light libnginx-mod-stream redis-server nodejs node-ws prometheus)
 
 packages_install() {
     local missing=() package as_root=()

@@ -1,7 +1,7 @@
-/* Durations over a sliding window: the quantiles of the last while, the sum and the count of all, as
- * a summary of Prometheus has them. The window is a ring of slices of equal age. Values are counted
- * in log-linear buckets, 16 to each power of two, so that a quantile is right within a sixteenth.
- * One writer, any reader, no lock: counters. */
+/* Durations over a sliding window: the quantiles of the last while, the sum and the count of all,
+ * as a summary of Prometheus has them. The window is a ring of slices of equal age. Values are
+ * counted in log-linear buckets, 16 to each power of two, so that a quantile is right within a
+ * sixteenth. One writer, any reader, no lock: counters. */
 #pragma once
 
 #include <stdint.h>

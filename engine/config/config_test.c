@@ -457,10 +457,10 @@ static void test_keys_without_effect(void **state)
            "  center_registry: localhost:6786\n"
            "  mesh_point: {port: 6788}\n",
            "");
-    expect("prometheus: {summary: {maxAge: 1}}\n"
+    expect("prometheus: {summary: {bufCap: 1, maxAge: 1}}\n"
            "engine: {centerRegistry: 'c:1'}\n"
            "center: {registry: {port: 5}}\n",
-           "1:32: warning: prometheus.summary.maxAge: has no effect: \n"
+           "1:32: warning: prometheus.summary.bufCap: has no effect: \n"
            "2:26: warning: engine.centerRegistry: has no effect: \n"
            "3:27: warning: center.registry.port: has no effect: ");
 }

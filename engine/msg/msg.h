@@ -91,8 +91,8 @@ struct command {
     struct msg msg;
     enum command_kind kind;
     struct mailbox *reply_to;
-    uint64_t tag;   /* the sender's */
-    uint64_t since; /* the sender's */
+    uint64_t tag;       /* the sender's */
+    uint64_t since;     /* the sender's */
     uint64_t posted_ns; /* when the mesh took it (clock_ns) */
     uint64_t client;
     bool binary;

@@ -38,8 +38,8 @@ static void test_labels_are_utf8(void **state)
 {
     (void)state;
     struct buf out = {0};
-    exposition_sample(&out, &depth, "",
-                      (struct metric_label[]){{"t", "\xc3\xa9\xff!\xe2\x82", 6}}, 1, 1);
+    exposition_sample(&out, &depth, "", (struct metric_label[]){{"t", "\xc3\xa9\xff!\xe2\x82", 6}},
+                      1, 1);
     expect(&out, "depth{t=\"\xc3\xa9\xef\xbf\xbd!\xef\xbf\xbd\"} 1\n");
 }
 

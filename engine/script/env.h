@@ -36,8 +36,8 @@ struct script_env {
     struct pulse *pulse;
     struct worker_stats *stats;
     struct server_stats *servers; /* by index */
-    bool full_error; /* a push to a full topic fails at once */
-    bool over;       /* nobody hears any more: finalizers that run with a VM's end post nothing */
+    bool full_error;              /* a push to a full topic fails at once */
+    bool over; /* nobody hears any more: finalizers that run with a VM's end post nothing */
 
     /* A connection is gone for good; its session is freed afterwards. */
     void (*on_gone)(struct script_env *env, int server);

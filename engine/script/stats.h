@@ -14,8 +14,8 @@ struct worker_stats {
     counter tasks_suspended; /* coroutines that wait for something */
     counter http_requests;   /* under way or waiting */
     counter http_requests_total, http_errors;
-    counter lua_bytes;       /* of all VMs, each second */
-    counter loop_lag_ns;     /* how late the timer of the last second came */
+    counter lua_bytes;   /* of all VMs, each second */
+    counter loop_lag_ns; /* how late the timer of the last second came */
 };
 
 /* In which function of a script an error was raised. */

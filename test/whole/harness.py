@@ -36,6 +36,10 @@ def probe_binary():
     return os.path.abspath(os.environ.get("PROBE") or ROOT / "build" / "release" / "tests" / "probe")
 
 
+def keys_binary():
+    return os.path.abspath(os.environ.get("KEYS") or ROOT / "build" / "release" / "tests" / "keys")
+
+
 def times(n):
     """A count of repetitions, fewer when a sanitizer makes each of them slow."""
     return max(1, n // 10) if SLOW else n
