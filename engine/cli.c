@@ -115,7 +115,7 @@ static int run_engine(const struct arguments *arguments)
         .workers = arguments->workers,
     };
     status = engine_run(config, &options);
-    config_free(config);
+    config_unref(config);
     return status;
 }
 
@@ -126,7 +126,7 @@ static int run_check(const struct arguments *arguments)
     if (!config)
         return status;
     status = engine_check(config);
-    config_free(config);
+    config_unref(config);
     return status;
 }
 

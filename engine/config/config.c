@@ -3,6 +3,8 @@
 #include "base/address.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "config/config_bounds.h"
+#include "config/config_merge.h"
 #include "config/config_path.h"
 #include "config/config_walk.h"
 #include <errno.h>
@@ -81,7 +83,9 @@ static void resolve_log(const char *base, struct config *config)
 static void add_api_user(struct config_reader *reader, struct config_draft *draft)
 {
     struct config *config = &draft->config;
-    if (!*draft->api_username && !*draft->api_password)
+    if ((!*draft->api_username && !*draft->api_password) ||
+        config_reader_is_bad(reader, &draft->api_username) ||
+        config_reader_is_bad(reader, &draft->api_password))
         return;
     if (!*draft->api_username || !*draft->api_password || strchr(draft->api_username, ':')) {
         const yaml_mark_t *place = config_reader_place(reader, &draft->api_username);
@@ -307,6 +311,11 @@ static void check_no_more(struct config_reader *reader, yaml_parser_t *parser, c
     yaml_document_delete(&more);
 }
 
+static struct config_draft *draft_of(const struct config *config)
+{
+    return (struct config_draft *)((char *)config - offsetof(struct config_draft, config));
+}
+
 static void read_document(struct config_reader *reader, struct config_draft *draft,
                           const char *text, size_t len)
 {
@@ -326,30 +335,58 @@ static void read_document(struct config_reader *reader, struct config_draft *dra
     yaml_parser_delete(&parser);
 }
 
-struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,
-                            void *data)
+static void free_draft(struct config_draft *draft)
+{
+    config_section_fini(&config_root, draft);
+    free(draft->config.file);
+    free(draft);
+}
+
+/* `running` may be NULL. */
+static struct config *parse(const char *file, const char *text, size_t len,
+                            const struct config *running, config_report *report, void *data)
 {
     struct config_reader reader = {.file = file, .report = report, .report_data = data};
     struct config_draft *draft = xcalloc(1, sizeof *draft);
     config_section_init(&config_root, draft);
     draft->config.file = xstrdup(file);
+    atomic_init(&draft->config.refs, 1);
     if (len > FILE_MAX)
         config_reader_error(&reader, NULL, "larger than %d bytes; is it a configuration?",
                             FILE_MAX);
-    else
+    else if (config_bounds_check(&reader, text, len))
         read_document(&reader, draft, text, len);
     if (reader.errors)
-        config_free(&draft->config);
+        free_draft(draft);
+    else if (running)
+        config_merge(&reader, &config_root, draft, draft_of(running));
     config_reader_fini(&reader);
     return reader.errors ? NULL : &draft->config;
 }
 
-void config_free(struct config *config)
+struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,
+                            void *data)
 {
-    struct config_draft *draft = container_of(config, struct config_draft, config);
-    config_section_fini(&config_root, draft);
-    free(config->file);
-    free(draft);
+    return parse(file, text, len, NULL, report, data);
+}
+
+/* The only field that changes. */
+static atomic_uint *refs_of(const struct config *config)
+{
+    return &((struct config *)config)->refs;
+}
+
+const struct config *config_ref(const struct config *config)
+{
+    atomic_fetch_add_explicit(refs_of(config), 1, memory_order_relaxed);
+    return config;
+}
+
+/* acq_rel: as in blob.c. */
+void config_unref(const struct config *config)
+{
+    if (config && atomic_fetch_sub_explicit(refs_of(config), 1, memory_order_acq_rel) == 1)
+        free_draft(draft_of(config));
 }
 
 /* ---- files ---- */
@@ -371,19 +408,42 @@ static int read_all(const char *file, struct buf *out)
     return error;
 }
 
-struct config *config_load(const char *file, config_report *report, void *data)
+static void report_unreadable(const char *file, const char *why, config_report *report, void *data)
+{
+    struct config_reader reader = {.file = file, .report = report, .report_data = data};
+    config_reader_error(&reader, NULL, "cannot be read: %s; check the path", why);
+}
+
+static struct config *load(const char *file, const struct config *running, config_report *report,
+                           void *data)
 {
     struct buf text = {0};
     struct config *config = NULL;
+    struct file_stamp stamp = file_stamp_of(file);
     int error = read_all(file, &text);
-    if (error) {
-        struct config_reader reader = {.file = file, .report = report, .report_data = data};
-        config_reader_error(&reader, NULL, "cannot be read: %s; check the path", strerror(-error));
-    } else {
-        config = config_parse(file, text.data, text.len, report, data);
-    }
+    if (error)
+        report_unreadable(file, strerror(-error), report, data);
+    else
+        config = parse(file, text.data, text.len, running, report, data);
+    if (config)
+        config->stamp = stamp;
     buf_free(&text);
     return config;
+}
+
+struct config *config_load(const char *file, config_report *report, void *data)
+{
+    return load(file, NULL, report, data);
+}
+
+struct config *config_reload(const struct config *running, config_report *report, void *data)
+{
+    struct file_stamp stamp = file_stamp_of(running->file);
+    if (!file_stamp_is_of_file(&stamp)) {
+        report_unreadable(running->file, "there is no regular file", report, data);
+        return NULL;
+    }
+    return load(running->file, running, report, data);
 }
 
 const char *config_option(const struct config_server *server, const char *name)

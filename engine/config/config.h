@@ -1,10 +1,13 @@
-/* The configuration file as one struct, read once and then immutable, shared by all threads. Every
- * key may be written in both spellings of connmix (camelCase and snake_case) and by its older
- * names. Durations are in the units of the file (seconds unless named otherwise), sizes in bytes.
+/* The configuration file as one struct, immutable once read, shared by all threads: each holds a
+ * reference, and takes another struct when the file has changed. Every key may be written in both
+ * spellings of connmix (camelCase and snake_case) and by its older names. Durations are in the
+ * units of the file (seconds unless named otherwise), sizes in bytes.
  */
 #pragma once
 
+#include "base/file_stamp.h"
 #include "base/log.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +28,9 @@ struct config_option {
 };
 
 struct config_user {
-    char *username, *password, *host;
+    char *username;
+    char *password; /* as it is, or a hash of it: config_password.h */
+    char *host;
     bool read, write;
 };
 
@@ -68,7 +73,9 @@ struct config_server {
 };
 
 struct config {
+    atomic_uint refs;
     char *file;
+    struct file_stamp stamp; /* of the file, just before it was read */
     struct {
         char *filename; /* resolved; "": no file */
         int max_files;
@@ -99,14 +106,22 @@ struct config {
  * "FILE: error: what" of the file as a whole. `text` is valid during the call. */
 typedef void config_report(bool is_error, const char *text, void *data);
 
-/* Reads a file. Reports everything it finds wrong, not only the first. Returns the configuration,
- * or NULL after at least one error. */
+/* Reads a file. Reports everything it finds wrong, not only the first. Returns the configuration
+ * with one reference, or NULL after at least one error. */
 struct config *config_load(const char *file, config_report *report, void *data);
 
 /* The same of text in memory; `file` names it in reports and is where relative paths start. */
 struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,
                             void *data);
-void config_free(struct config *config);
+
+/* Reads the file of a running configuration again. What takes effect only after a restart has the
+ * running value in what is returned, and where the file has another one a warning names the key.
+ * Only a regular file: a pipe that was read once would be empty. */
+struct config *config_reload(const struct config *running, config_report *report, void *data);
+
+/* Any thread; the last reference frees. NULL may be let go. */
+const struct config *config_ref(const struct config *config);
+void config_unref(const struct config *config);
 
 /* The value of a server's option, NULL when there is none. */
 const char *config_option(const struct config_server *server, const char *name);

@@ -88,6 +88,12 @@ const char *config_scalar_text(struct config_reader *reader, const struct config
                                const yaml_node_t *node)
 {
     const char *text = config_node_is_null(node) ? "" : config_node_text(node);
+    const char *fault = text && key->fault ? key->fault(text) : NULL;
+    if (fault) {
+        config_reader_error(reader, &node->start_mark, "found %s; allowed is %s", fault,
+                            key->allowed);
+        return NULL;
+    }
     if (text && (!key->valid || key->valid(text)))
         return text;
     config_reader_wrong(reader, node, key->allowed ? key->allowed : "a text");

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "config/config_password.h"
 #include "config/config_value.h"
 #include <ctype.h>
 #include <stdlib.h>
@@ -24,6 +25,10 @@
 #define ADDRESS_OR_EMPTY .valid = config_value_is_address_or_empty, .allowed = "HOST:PORT, or '' for none"
 #define NOT_EMPTY .valid = config_value_is_not_empty, .allowed = "a text that is not empty"
 
+#define HASHES "a hash of crypt(5) ($y$, $2b$, $6$, $5$, $7$, $gy$, $1$), as mkpasswd makes it"
+#define PASSWORD .fault = config_password_fault, .allowed = "a text that is not empty, or " HASHES
+#define PASSWORD_OR_EMPTY .fault = password_or_empty_fault, .allowed = "a text, or " HASHES
+
 /* In milliseconds 30 days still fit 32 bits. */
 #define DAYS_30 (30 * 24 * 3600)
 #define KIB(n) ((uint64_t)(n) << 10)
@@ -38,6 +43,11 @@
 #define NO_CENTER_USE "the center's API does not use it"
 #define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
 #define NO_TLS "TLS is not supported in this version; put a TLS proxy in front, or remove the key"
+
+static const char *password_or_empty_fault(const char *text)
+{
+    return *text ? config_password_fault(text) : NULL;
+}
 
 static const struct config_choice levels[] = {
     {"debug", LOG_LEVEL_DEBUG, false},
@@ -77,7 +87,7 @@ static const struct config_section tls = {KEYS(tls_keys)};
 static const struct config_key logging_keys[] = {
     {.name = "filename", .kind = CONFIG_TEXT, ROOT(logging.filename), .text = "logs/connmix.log"},
     {.name = "maxFiles", .kind = CONFIG_NUMBER, ROOT(logging.max_files), RANGE(0, 100000, 7)},
-    {.name = "level", .kind = CONFIG_CHOICE, ROOT(logging.level), .choices = levels, .number = LOG_LEVEL_DEBUG},
+    {.name = "level", .kind = CONFIG_CHOICE, ROOT(logging.level), .choices = levels, .number = LOG_LEVEL_DEBUG, .live = true},
 };
 static const struct config_section logging = {KEYS(logging_keys)};
 
@@ -95,7 +105,7 @@ static const struct config_section prometheus = {KEYS(prometheus_keys)};
 static const struct config_key user_keys[] = {
     {.name = "username", .kind = CONFIG_TEXT, USER(username), .text = "", .required = true,
      .valid = config_value_is_username, .allowed = "a text that is not empty and has no colon"},
-    {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, NOT_EMPTY},
+    {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, PASSWORD},
     {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true},
     {.name = "host", .kind = CONFIG_TEXT, USER(host), .text = "*",
      .valid = config_value_is_host_pattern, .allowed = "an IP address, in which * stands for any part, or unix"},
@@ -103,7 +113,7 @@ static const struct config_key user_keys[] = {
 static const struct config_section user = {KEYS(user_keys), .size = sizeof(struct config_user)};
 static const struct config_key access_keys[] = {
     {.name = "users", .kind = CONFIG_LIST, ROOT(users), .section = &user,
-     .count_offset = offsetof(struct config_draft, config.user_count)},
+     .count_offset = offsetof(struct config_draft, config.user_count), .live = true},
 };
 static const struct config_section access = {KEYS(access_keys)};
 
@@ -139,10 +149,10 @@ static const struct config_section center = {KEYS(center_keys)};
 static const struct config_key queue_keys[] = {
     {.name = "topicSize", .old = {"size"}, .kind = CONFIG_NUMBER, ROOT(queue.topic_size), RANGE(1, 10000000, 2000)},
     {.name = "maxTopics", .old = {"max"}, .kind = CONFIG_NUMBER, ROOT(queue.max_topics), RANGE(1, 1000000, 100)},
-    {.name = "full", .kind = CONFIG_CHOICE, ROOT(queue.full_error), .choices = full},
-    {.name = "fullTimeout", .kind = CONFIG_SECONDS, ROOT(queue.full_timeout), RANGE(1, DAYS_30, 10)},
+    {.name = "full", .kind = CONFIG_CHOICE, ROOT(queue.full_error), .choices = full, .live = true},
+    {.name = "fullTimeout", .kind = CONFIG_SECONDS, ROOT(queue.full_timeout), RANGE(1, DAYS_30, 10), .live = true},
     {.name = "affinity", .kind = CONFIG_CHOICE, ROOT(queue.affinity_any), .choices = affinity},
-    {.name = "stallTimeout", .kind = CONFIG_SECONDS, ROOT(queue.stall_timeout), RANGE(1, DAYS_30, 5)},
+    {.name = "stallTimeout", .kind = CONFIG_SECONDS, ROOT(queue.stall_timeout), RANGE(1, DAYS_30, 5), .live = true},
 };
 static const struct config_section queue = {KEYS(queue_keys)};
 
@@ -189,35 +199,35 @@ static const struct config_key server_keys[] = {
     {.name = "byteCodeExpires", .kind = CONFIG_SECONDS, SERVER(byte_code_expires), RANGE(0, DAYS_30, 10)},
     {.name = "readBufferSize", .kind = CONFIG_SIZE, SERVER(read_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
     {.name = "writeBufferSize", .kind = CONFIG_SIZE, SERVER(write_buffer_size), RANGE(1, GIB(1), 1024), .unused = NO_BUFFER_SIZE},
-    {.name = "readTimeout", .kind = CONFIG_SECONDS, SERVER(read_timeout), RANGE(0, DAYS_30, 60)},
-    {.name = "writeTimeout", .kind = CONFIG_SECONDS, SERVER(write_timeout), RANGE(0, DAYS_30, 10)},
-    {.name = "handshakeTimeout", .kind = CONFIG_SECONDS, SERVER(handshake_timeout), RANGE(1, DAYS_30, 10)},
-    {.name = "pingInterval", .kind = CONFIG_SECONDS, SERVER(ping_interval), RANGE(0, DAYS_30, CONFIG_PING_INTERVAL_AUTO)},
-    {.name = "maxMessageSize", .kind = CONFIG_SIZE, SERVER(max_message_size), RANGE(1, MIB(256), MIB(1))},
-    {.name = "maxBacklog", .kind = CONFIG_SIZE, SERVER(max_backlog), RANGE(1, GIB(16), MIB(1))},
-    {.name = "readAhead", .kind = CONFIG_SIZE, SERVER(read_ahead), RANGE(1, GIB(1), KIB(64))},
-    {.name = "maxContext", .kind = CONFIG_SIZE, SERVER(max_context), RANGE(1, GIB(1), KIB(64))},
-    {.name = "maxConnections", .kind = CONFIG_NUMBER, SERVER(max_connections), RANGE(0, WORKERS_MAX * CLIENTS_OF_WORKER, 0)},
-    {.name = "maxSubscriptions", .kind = CONFIG_NUMBER, SERVER(max_subscriptions), RANGE(0, 1000000, 1000)},
-    {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255)},
+    {.name = "readTimeout", .kind = CONFIG_SECONDS, SERVER(read_timeout), RANGE(0, DAYS_30, 60), .live = true},
+    {.name = "writeTimeout", .kind = CONFIG_SECONDS, SERVER(write_timeout), RANGE(0, DAYS_30, 10), .live = true},
+    {.name = "handshakeTimeout", .kind = CONFIG_SECONDS, SERVER(handshake_timeout), RANGE(1, DAYS_30, 10), .live = true},
+    {.name = "pingInterval", .kind = CONFIG_SECONDS, SERVER(ping_interval), RANGE(0, DAYS_30, CONFIG_PING_INTERVAL_AUTO), .live = true},
+    {.name = "maxMessageSize", .kind = CONFIG_SIZE, SERVER(max_message_size), RANGE(1, MIB(256), MIB(1)), .live = true},
+    {.name = "maxBacklog", .kind = CONFIG_SIZE, SERVER(max_backlog), RANGE(1, GIB(16), MIB(1)), .live = true},
+    {.name = "readAhead", .kind = CONFIG_SIZE, SERVER(read_ahead), RANGE(1, GIB(1), KIB(64)), .live = true},
+    {.name = "maxContext", .kind = CONFIG_SIZE, SERVER(max_context), RANGE(1, GIB(1), KIB(64)), .live = true},
+    {.name = "maxConnections", .kind = CONFIG_NUMBER, SERVER(max_connections), RANGE(0, WORKERS_MAX * CLIENTS_OF_WORKER, 0), .live = true},
+    {.name = "maxSubscriptions", .kind = CONFIG_NUMBER, SERVER(max_subscriptions), RANGE(0, 1000000, 1000), .live = true},
+    {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255), .live = true},
     {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
     {.name = "proxyProtocol", .kind = CONFIG_CHOICE, SERVER(proxy_protocol), .choices = yes_no},
     {.name = "trustedProxies", .kind = CONFIG_TEXTS, SERVER(trusted_proxies), .valid = config_value_is_network,
      .allowed = "an IP address, a network as 10.0.0.0/8, or unix"},
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
-    {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY},
+    {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY, .live = true},
     {.name = "compression", .kind = CONFIG_SECTION, .section = &compression, .has_switch = true},
 };
 static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};
 
 static const struct config_key engine_api_keys[] = {
     API_KEYS(engine_api, 6789),
-    {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(engine_api.write_timeout), RANGE(0, DAYS_30, 60)},
-    {.name = "advertise", .kind = CONFIG_TEXT, ROOT(engine_api.advertise), .text = "", ADDRESS_OR_EMPTY},
-    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(engine_api.origins), NOT_EMPTY},
+    {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(engine_api.write_timeout), RANGE(0, DAYS_30, 60), .live = true},
+    {.name = "advertise", .kind = CONFIG_TEXT, ROOT(engine_api.advertise), .text = "", ADDRESS_OR_EMPTY, .live = true},
+    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(engine_api.origins), NOT_EMPTY, .live = true},
     {.name = "protocol", .kind = CONFIG_IGNORED},
-    {.name = "username", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_username), .text = ""},
-    {.name = "password", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_password), .text = ""},
+    {.name = "username", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_username), .text = "", .live = true},
+    {.name = "password", .kind = CONFIG_TEXT, FIELD(struct config_draft, api_password), .text = "", PASSWORD_OR_EMPTY, .live = true},
 };
 static const struct config_section engine_api = {KEYS(engine_api_keys)};
 static const struct config_key mesh_point_keys[] = {PEER_KEYS(mesh_point, 6788)};
@@ -228,7 +238,7 @@ static const struct config_key engine_keys[] = {
      .unused = NO_MESH},
     {.name = "meshPoint", .kind = CONFIG_SECTION, .section = &mesh_point},
     {.name = "apiServer", .old = {"control"}, .kind = CONFIG_SECTION, .section = &engine_api},
-    {.name = "stopTimeout", .kind = CONFIG_SECONDS, ROOT(stop_timeout), RANGE(0, DAYS_30, 10)},
+    {.name = "stopTimeout", .kind = CONFIG_SECONDS, ROOT(stop_timeout), RANGE(0, DAYS_30, 10), .live = true},
     {.name = "luavm", .kind = CONFIG_SECTION, .section = &luavm},
     {.name = "servers", .kind = CONFIG_LIST, ROOT(servers), .section = &server, .has_line = true,
      .count_offset = offsetof(struct config_draft, config.server_count),
@@ -293,7 +303,7 @@ size_t config_list_count(const struct config_key *key, const void *base)
     return *(const size_t *)((const char *)base + key->count_offset);
 }
 
-void *config_list_item(const struct config_key *key, void *base, size_t index)
+void *config_list_item(const struct config_key *key, const void *base, size_t index)
 {
     return list_items(key, base) + index * key->section->size;
 }
@@ -358,8 +368,9 @@ static void init_key(const struct config_key *key, void *base)
     }
 }
 
-static void free_texts(char **texts)
+void config_texts_free(const struct config_key *key, void *base)
 {
+    char **texts = *config_texts_field(key, base);
     for (char **text = texts; *text; text++)
         free(*text);
     free(texts);
@@ -370,7 +381,7 @@ static void fini_key(const struct config_key *key, void *base)
     if (key->kind == CONFIG_TEXT && key->width)
         free(*config_text_field(key, base));
     else if (key->kind == CONFIG_TEXTS)
-        free_texts(*config_texts_field(key, base));
+        config_texts_free(key, base);
     else if (key->kind == CONFIG_SECTION)
         config_section_fini(key->section, base);
     else if (key->kind == CONFIG_LIST)

@@ -37,10 +37,12 @@ struct config_key {
     uint64_t min, max;    /* of numbers, seconds and sizes */
     uint64_t number;      /* the default of these and of choices; of a list: how many items */
     const char *text;     /* the default of a text */
-    bool (*valid)(const char *text);      /* NULL: any text */
-    const char *allowed;                  /* says what `valid` takes */
-    const struct config_choice *choices;  /* ends with a NULL name */
-    const struct config_section *section; /* of a section and of a list's items */
+    bool (*valid)(const char *text);        /* NULL: any text */
+    const char *(*fault)(const char *text); /* of a secret, in place of `valid`: NULL, or what is
+                                               wrong, which is told in place of the text */
+    const char *allowed;                    /* says what `valid` or `fault` takes */
+    const struct config_choice *choices;    /* ends with a NULL name */
+    const struct config_section *section;   /* of a section and of a list's items */
     size_t count_offset;
     bool has_switch; /* a section: its first key is a bool, for which a single value stands, and
                         which a mapping sets if it does not name it */
@@ -49,6 +51,7 @@ struct config_key {
     bool one_is_list;    /* a list: one mapping stands for a list of one */
     bool unique;         /* a text: no two items of the list may have the same */
     bool required;       /* an item must have it */
+    bool live;           /* a change takes effect without a restart */
     const char *unused;  /* a value other than the default is warned of: why */
     const char *refused; /* a value other than the default is an error: why */
 };
@@ -74,12 +77,15 @@ bool config_key_is(const struct config_key *key, const char *name);
 void config_section_init(const struct config_section *section, void *base);
 void config_section_fini(const struct config_section *section, void *base);
 
+/* Frees the texts of a list. */
+void config_texts_free(const struct config_key *key, void *base);
+
 /* Makes a list of `count` items, each with the defaults, and frees the one that was there. */
 void config_list_make(const struct config_key *key, void *base, size_t count);
 
 /* The fields of a key, whose base is that of its section. */
 char **config_text_field(const struct config_key *key, void *base);
 char ***config_texts_field(const struct config_key *key, void *base);
-void *config_list_item(const struct config_key *key, void *base, size_t index);
+void *config_list_item(const struct config_key *key, const void *base, size_t index);
 size_t config_list_count(const struct config_key *key, const void *base);
 void config_store(const struct config_key *key, void *base, uint64_t value);

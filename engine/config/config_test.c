@@ -2,9 +2,12 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "config/config_password.h"
 #include "config/config_path.h"
+#include "config/config_schema.h"
 #include "config/config_value.h"
 #include "config/edit_distance.h"
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -102,7 +105,7 @@ static struct outcome parse(const char *text)
 static void outcome_free(struct outcome *outcome)
 {
     if (outcome->config)
-        config_free(outcome->config);
+        config_unref(outcome->config);
     buf_free(&outcome->reports);
 }
 
@@ -215,7 +218,7 @@ static void test_nothing_gives_defaults(void **state)
         struct config *config = good(texts[i]);
         assert_all_defaults(config);
         assert_int_equal(config->server_count, 0);
-        config_free(config);
+        config_unref(config);
     }
 }
 
@@ -262,7 +265,7 @@ static void test_server_defaults(void **state)
     assert_true(server->shared_encode);
     assert_null(server->origins[0]);
     assert_compression(server, false, 256, false);
-    config_free(config);
+    config_unref(config);
 }
 
 /* ---- every key ---- */
@@ -367,7 +370,7 @@ static void test_every_server_key(void **state)
     assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].line, 39);
-    config_free(config);
+    config_unref(config);
 }
 
 static void test_compression(void **state)
@@ -388,13 +391,13 @@ static void test_compression(void **state)
             xasprintf("engine: {servers: [{protocol: websocket, compression: %s}]}", rows[i].value);
         struct config *config = good(text);
         assert_compression(&config->servers[0], rows[i].on, 256, false);
-        config_free(config);
+        config_unref(config);
         free(text);
     }
     struct config *config = good("engine: {servers: [{compression: false}, {protocol: socket, "
                                  "port: 1, compression: off}]}");
     assert_false(config->servers[1].compression.on);
-    config_free(config);
+    config_unref(config);
 }
 
 static void test_every_other_key(void **state)
@@ -423,7 +426,7 @@ static void test_every_other_key(void **state)
     assert_int_equal(config->queue.full_timeout, 1);
     assert_true(config->queue.affinity_any);
     assert_int_equal(config->queue.stall_timeout, 4);
-    config_free(config);
+    config_unref(config);
 }
 
 static void assert_user(const struct config_user *user, const char *name, const char *password,
@@ -444,7 +447,7 @@ static void test_users(void **state)
     assert_false(config->users[0].write);
     assert_user(&config->users[1], "b", "p", "*");
     assert_true(config->users[1].write);
-    config_free(config);
+    config_unref(config);
 }
 
 /* What is read but has no effect yet is told, and only where it is not the default. */
@@ -575,7 +578,7 @@ static void test_spellings(void **state)
         struct config *config = good(cases[i].text);
         if (cases[i].get(config) != cases[i].value)
             fail_msg("%s: %llu", cases[i].text, (unsigned long long)cases[i].get(config));
-        config_free(config);
+        config_unref(config);
     }
 }
 
@@ -595,7 +598,7 @@ static void test_merge_into_second_server(void **state)
     assert_int_equal(config->servers[1].read_timeout, 8);
     assert_string_equal(config->servers[1].entry, config->servers[0].entry);
     assert_int_equal(config->servers[1].line, 7);
-    config_free(config);
+    config_unref(config);
 }
 
 static void test_older_user(void **state)
@@ -606,10 +609,10 @@ static void test_older_user(void **state)
     assert_int_equal(config->user_count, 2);
     assert_user(&config->users[1], "root", "7", "*");
     assert_true(config->users[1].write);
-    config_free(config);
+    config_unref(config);
     config = good("engine: {apiServer: {username: '', password: }}");
     assert_int_equal(config->user_count, 0);
-    config_free(config);
+    config_unref(config);
 }
 
 static void test_no_log_file(void **state)
@@ -617,7 +620,7 @@ static void test_no_log_file(void **state)
     (void)state;
     struct config *config = good("logging: {filename: ''}");
     assert_string_equal(config->logging.filename, "");
-    config_free(config);
+    config_unref(config);
 }
 
 /* ---- errors ---- */
@@ -711,7 +714,7 @@ static const struct {
                                          "1:18: error: access.users[0]: the key 'roles' is "},
     {"access: {users: [{username: 'a:b', password: '', roles: [admin], host: 'a-z'}]}",
      "1:29: error: access.users[0].username: found 'a:b'\n"
-     "1:46: error: access.users[0].password: found ''\n"
+     "1:46: error: access.users[0].password: found an empty password; allowed is a text\n"
      "1:58: error: access.users[0].roles[0]: found 'admin'; allowed is read or write\n"
      "1:72: error: access.users[0].host: found 'a-z'"},
     {"access: {users: [{username: a, password: b, roles: read}]}",
@@ -799,6 +802,16 @@ static const struct {
     {"a: *b\n", "1:4: error: not valid YAML: found undefined alias"},
     {"log:\n  \xc3\xbc: \xff\n", "2:6: error: not valid YAML: "},
     {"? [a]\n: b\n", "1:3: error: found a list as a key"},
+    {"log:\r\n  level: x\r\n", "2:10: error: logging.level: found 'x'"},
+    {"log:\r  level: x\r", "2:10: error: logging.level: found 'x'"},
+    {"log: {level: x}\n\x01", "2:1: error: not valid YAML: control characters are not allowed"},
+    {"log:\n  level: a\n   maxFiles: 1\n", "3:12: error: not valid YAML: "},
+    {"log: {level: 'a\n", "2:1: error: not valid YAML: "},
+    {"log: &a\nengine: *b\n", "2:9: error: not valid YAML: found undefined alias"},
+    {"log: !!binary x\n", "1:6: error: logging: found 'x'; allowed is a mapping"},
+    {"%YAML 9.9\n---\nlog: {}\n", "1:1: error: not valid YAML: "},
+    {"log: {level: @}\n", "1:14: error: not valid YAML: found character that cannot start"},
+    {"\xff\xfel", "1:3: error: not valid YAML: incomplete UTF-16"},
     {"log: &a {<<: *a}", "1:6: error: logging: merge keys (<<) that lead through more than 8"},
     {"log: {<<: 5}", "1:11: error: logging: <<: found '5'; allowed is a mapping"},
     {"engine: &a {servers: *a}", "1:9: error: engine.servers: found a mapping"},
@@ -834,10 +847,10 @@ static void test_long_values_are_cut_in_reports(void **state)
 static void test_same_port_elsewhere_is_fine(void **state)
 {
     (void)state;
-    config_free(good("engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000, bind: "
-                     "127.0.0.2}, {port: 7000, bind: '::1'}, {port: 0}, {port: 0}, {port: 7001, "
-                     "bind: 0.0.0.0}, {port: 7001, bind: '::1'}, {port: 7000, bind: 'unix:/a'}, "
-                     "{port: 7000, bind: 'unix:/b'}]}"));
+    config_unref(good("engine: {servers: [{port: 7000, bind: 127.0.0.1}, {port: 7000, bind: "
+                      "127.0.0.2}, {port: 7000, bind: '::1'}, {port: 0}, {port: 0}, {port: 7001, "
+                      "bind: 0.0.0.0}, {port: 7001, bind: '::1'}, {port: 7000, bind: 'unix:/a'}, "
+                      "{port: 7000, bind: 'unix:/b'}]}"));
 }
 
 static void test_proxies(void **state)
@@ -853,7 +866,7 @@ static void test_proxies(void **state)
     assert_string_equal(trusted[2], "unix");
     assert_null(trusted[3]);
     assert_false(config->servers[3].proxy_protocol);
-    config_free(config);
+    config_unref(config);
 }
 
 /* A relative path starts where those of scripts and logs do. */
@@ -869,7 +882,7 @@ static void test_unix_sockets(void **state)
     assert_string_equal(config->engine_api.listen.bind, "unix:/run/api.sock");
     assert_string_equal(config->servers[0].listen.bind, "unix:/run/chat.sock");
     free(center);
-    config_free(config);
+    config_unref(config);
 }
 
 static void test_utf8_bom(void **state)
@@ -877,8 +890,454 @@ static void test_utf8_bom(void **state)
     (void)state;
     struct config *config = good("\xef\xbb\xbflog: {level: error}\n");
     assert_int_equal(config->logging.level, LOG_LEVEL_ERROR);
-    config_free(config);
+    config_unref(config);
     expect("\xef\xbb\xbflog: {level: x}\n", "1:14: error: logging.level: ");
+}
+
+/* ---- every key of the tables, with what it does not allow ---- */
+
+/* A key in a document in block style: `head`, then `indent` spaces, the name, and a value. */
+struct spot {
+    const struct config_key *key;
+    const char *head, *path;
+    int indent;
+};
+
+static unsigned spots; /* that were visited */
+
+static int lines_of(const char *text)
+{
+    int lines = 0;
+    for (; *text; text++)
+        lines += *text == '\n';
+    return lines;
+}
+
+static char *document(const struct spot *spot, const char *name, const char *value)
+{
+    return xasprintf("%s%*s%s: %s\n", spot->head, spot->indent, "", name, value);
+}
+
+/* One of the reports begins with "LINE:COLUMN: KIND: PATH: " and has `part` after that. */
+static void expect_at(const struct spot *spot, const char *value, const char *kind,
+                      const char *suffix, const char *part)
+{
+    char *text = document(spot, spot->key->name, value);
+    int column = spot->indent + (int)strlen(spot->key->name) + 3;
+    if (*suffix)
+        column++; /* an item of a list in flow style */
+    char *start =
+        xasprintf("%d:%d: %s: %s%s: ", lines_of(spot->head) + 1, column, kind, spot->path, suffix);
+    struct outcome outcome = parse(text);
+    const char *at = strstr(outcome.reports.data, start);
+    size_t len = at ? strcspn(at, "\n") : 0;
+    if (!at || !memmem(at + strlen(start), len - strlen(start), part, strlen(part)))
+        fail_msg("%s\nexpected: %s%s\nreported:\n%s", text, start, part, outcome.reports.data);
+    outcome_free(&outcome);
+    free(start);
+    free(text);
+}
+
+static void expect_wrong(const struct spot *spot, const char *value, const char *allowed)
+{
+    char *part = xasprintf("; allowed is %s", allowed);
+    expect_at(spot, value, "error", "", part);
+    free(part);
+}
+
+static void check_numbers(const struct spot *spot)
+{
+    static const char *const wrong[] = {"[]", "{}", "", "abc", "-1", "1.5", "0x1", "010", "1 x"};
+    const struct config_key *key = spot->key;
+    const char *allowed = key->kind == CONFIG_NUMBER    ? "a whole number from "
+                          : key->kind == CONFIG_SECONDS ? "whole seconds from "
+                                                        : "a size from ";
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (*wrong[i] || spot->indent > 0)
+            expect_wrong(spot, *wrong[i] ? wrong[i] : "~", allowed);
+    char *beyond[] = {xasprintf("%llu", (unsigned long long)key->max + 1),
+                      xasprintf("%llu", (unsigned long long)key->min - 1)};
+    expect_wrong(spot, beyond[0], allowed);
+    if (key->min > 0)
+        expect_wrong(spot, beyond[1], allowed);
+    free(beyond[0]);
+    free(beyond[1]);
+}
+
+static bool is_wrong_text(const struct config_key *key, const char *text)
+{
+    return (key->valid && !key->valid(text)) || (key->fault && key->fault(text));
+}
+
+static void check_text(const struct spot *spot)
+{
+    static const char *const values[] = {"", "a:b", " ", "$6$half"};
+    const struct config_key *key = spot->key;
+    const char *allowed = key->allowed ? key->allowed : "a text";
+    bool found = !key->valid && !key->fault;
+    expect_wrong(spot, "[]", allowed);
+    expect_wrong(spot, "{}", allowed);
+    expect_wrong(spot, "\"a\\0b\"", allowed);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char *quoted = xasprintf("'%s'", values[i]);
+        if (is_wrong_text(key, values[i])) {
+            expect_wrong(spot, quoted, allowed);
+            found = true;
+        }
+        free(quoted);
+    }
+    assert_true(found);
+    if (key->refused)
+        expect_at(spot, "x", "error", "", key->refused);
+}
+
+static void check_texts(const struct spot *spot)
+{
+    expect_wrong(spot, "x", "a list of texts");
+    expect_wrong(spot, "{}", "a list of texts");
+    expect_at(spot, "[{}]", "error", "[0]", "found a mapping; allowed is ");
+    if (spot->key->refused)
+        expect_at(spot, "[x]", "error", "", spot->key->refused);
+}
+
+static void check_choice(const struct spot *spot)
+{
+    expect_wrong(spot, "none-of-them", spot->key->choices[0].name);
+    expect_wrong(spot, "[]", spot->key->choices[0].name);
+    expect_wrong(spot, "{}", spot->key->choices[0].name);
+    if (spot->key->refused)
+        expect_at(spot, spot->key->choices[0].name, "error", "", spot->key->refused);
+}
+
+static void check_flags(const struct spot *spot)
+{
+    expect_wrong(spot, "x", "a list");
+    expect_at(spot, "[x]", "error", "[0]", "found 'x'; allowed is ");
+    expect_at(spot, "[[]]", "error", "[0]", "found a list; allowed is ");
+}
+
+static void check_section(const struct spot *spot)
+{
+    bool has_switch = spot->key->has_switch;
+    expect_wrong(spot, "x", has_switch ? "true or false" : "a mapping");
+    expect_wrong(spot, "[]", has_switch ? "true or false" : "a mapping");
+}
+
+static void check_list(const struct spot *spot)
+{
+    expect_wrong(spot, "x", "a list of mappings");
+    if (!spot->key->one_is_list)
+        expect_wrong(spot, "{}", "a list of mappings");
+    expect_at(spot, "[x]", "error", "[0]", "found 'x'; allowed is a mapping");
+    expect_at(spot, "[~]", "error", "[0]", "found nothing; allowed is a mapping");
+}
+
+static void snake_case(const char *name, char out[64])
+{
+    for (; *name; name++) {
+        if (isupper((unsigned char)*name))
+            *out++ = '_';
+        *out++ = (char)tolower((unsigned char)*name);
+    }
+    *out = '\0';
+}
+
+/* In both spellings and by its older names it is the key: a second time is too much. */
+static void check_names(const struct spot *spot)
+{
+    const struct config_key *key = spot->key;
+    char snake[64];
+    snake_case(key->name, snake);
+    const char *const names[] = {key->name, snake, key->old[0], key->old[1]};
+    for (size_t i = 0; i < 4; i++) {
+        if (!names[i])
+            continue;
+        char *head = document(spot, key->name, "");
+        char *text = xasprintf("%s%*s%s:\n", head, spot->indent, "", names[i]);
+        char *start = xasprintf("%d:%d: error: %s: '%s' is set already, as '%s' in line %d, column",
+                                lines_of(head) + 1, spot->indent + 1, spot->path, names[i],
+                                key->name, lines_of(head));
+        struct outcome outcome = parse(text);
+        if (!strstr(outcome.reports.data, start))
+            fail_msg("%s\nexpected: %s\nreported:\n%s", text, start, outcome.reports.data);
+        outcome_free(&outcome);
+        free(start);
+        free(text);
+        free(head);
+    }
+}
+
+static void check_nearest(const struct spot *spot)
+{
+    char *misspelt = xasprintf("%sQ", spot->key->name);
+    char *text = document(spot, misspelt, "1");
+    char *start = xasprintf("%d:%d: warning: ", lines_of(spot->head) + 1, spot->indent + 1);
+    char *end = xasprintf("unknown key '%s' is ignored; the nearest known one is '%s'", misspelt,
+                          spot->key->name);
+    struct outcome outcome = parse(text);
+    const char *at = strstr(outcome.reports.data, start);
+    if (!at || !strstr(at, end))
+        fail_msg("%s\nexpected: %s…%s\nreported:\n%s", text, start, end, outcome.reports.data);
+    outcome_free(&outcome);
+    free(end);
+    free(start);
+    free(text);
+    free(misspelt);
+}
+
+static void check_values(const struct spot *spot)
+{
+    switch (spot->key->kind) {
+    case CONFIG_NUMBER:
+    case CONFIG_SECONDS:
+    case CONFIG_SIZE:
+        check_numbers(spot);
+        break;
+    case CONFIG_CHOICE:
+        check_choice(spot);
+        break;
+    case CONFIG_TEXT:
+        check_text(spot);
+        break;
+    case CONFIG_TEXTS:
+        check_texts(spot);
+        break;
+    case CONFIG_FLAGS:
+        check_flags(spot);
+        break;
+    case CONFIG_SECTION:
+        check_section(spot);
+        break;
+    case CONFIG_LIST:
+        check_list(spot);
+        break;
+    case CONFIG_IGNORED:
+        break;
+    }
+}
+
+static void check_section_keys(const struct config_section *section, const char *head,
+                               const char *path, int indent);
+
+static void check_below(const struct spot *spot)
+{
+    bool list = spot->key->kind == CONFIG_LIST;
+    char *head = list ? xasprintf("%s%*s%s:\n%*s-\n", spot->head, spot->indent, "", spot->key->name,
+                                  spot->indent + 2, "")
+                      : xasprintf("%s%*s%s:\n", spot->head, spot->indent, "", spot->key->name);
+    char *path = xasprintf("%s%s", spot->path, list ? "[0]" : "");
+    check_section_keys(spot->key->section, head, path, spot->indent + (list ? 4 : 2));
+    free(path);
+    free(head);
+}
+
+static void check_section_keys(const struct config_section *section, const char *head,
+                               const char *path, int indent)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        const struct config_key *key = &section->keys[i];
+        char *own = xasprintf("%s%s%s", path, *path ? "." : "", key->name);
+        struct spot spot = {.key = key, .head = head, .path = own, .indent = indent};
+        check_values(&spot);
+        check_names(&spot);
+        check_nearest(&spot);
+        if (key->section)
+            check_below(&spot);
+        free(own);
+        spots++;
+    }
+}
+
+static void test_every_key_refuses_what_is_wrong(void **state)
+{
+    (void)state;
+    check_section_keys(&config_root, "", "", 0);
+    assert_in_range(spots, 90, 1000);
+}
+
+/* ---- passwords ---- */
+
+static void test_passwords(void **state)
+{
+    (void)state;
+    static const char *const good_ones[] = {
+        "x",
+        "$",
+        "$x",
+        "$ecret $6$",
+        "1$y$x",
+        "$A$x",
+        "$$",
+        "$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe",
+        "$y$j9T$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
+        "$gy$j9T$Tkab04y0ndLhfn.MOiaAw/$mjQReyQl7NkrbaO3.FvWALlkQzRXjREwihdrGJ18rD0",
+        "$7$CU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
+        "$6$rounds=1000$qqYnpQ35RFSfH51j$"
+        "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrzdYh."
+        "U/DSzX66CrAVoTTB7HzOVRriq.",
+        "$5$nRODCRGDFY9oHi1m9$sq0J2fhBRrQ/s3e1xU45Jgg8FD3YZbOQH7j3W.Z4lJ5",
+        "$1$.YlN5MSi$RYl3x/qt4QX7Ls1AcHLSP1",
+    };
+    static const struct {
+        const char *text, *fault;
+    } bad_ones[] = {
+        {"", "an empty password"},
+        {"$2b$", "a hash that is not whole"},
+        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJp", "a hash that is not whole"},
+        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpeX",
+         "a hash that is not whole"},
+        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMb-pe",
+         "a hash that is not whole"},
+        {"$2b$31$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
+        {"$2b$xx$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
+        {"$6$rounds=999999999$qqYnpQ35RFSfH51j$"
+         "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrz"
+         "dYh.U/DSzX66CrAVoTTB7HzOVRriq.",
+         "a hash whose cost"},
+        {"$y$jFT$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
+         "a hash whose cost"},
+        {"$7$GU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
+         "a hash whose cost"},
+        {"$ecret$", "a hash of a method"},
+        {"$md5,rounds=5$im2rn7z0$$5KG9tyJw83w.wL1tv.Ywt.", "a hash of a method"},
+        {"$argon2id$v=19$m=1$x", "a hash of a method"},
+        {"$3$$878d8014606cda29677a44efa1353fc7", "a hash of a method"},
+        {"$6$", "a hash that is not whole"},
+        {"$y$$", "a hash that is not whole"},
+    };
+    for (size_t i = 0; i < sizeof good_ones / sizeof *good_ones; i++)
+        if (config_password_fault(good_ones[i]))
+            fail_msg("%s: %s", good_ones[i], config_password_fault(good_ones[i]));
+    for (size_t i = 0; i < sizeof bad_ones / sizeof *bad_ones; i++) {
+        const char *fault = config_password_fault(bad_ones[i].text);
+        if (!fault || strncmp(fault, bad_ones[i].fault, strlen(bad_ones[i].fault)) != 0)
+            fail_msg("%s: %s", bad_ones[i].text, fault);
+    }
+}
+
+/* What is wrong with a password is told, the password is not. */
+static void test_passwords_are_not_told(void **state)
+{
+    (void)state;
+    struct outcome outcome =
+        parse("access: {users: [{username: a, password: $6$sesame, roles: []}]}\n"
+              "engine: {apiServer: {username: a, password: $2b$sesame}}");
+    assert_int_equal(outcome.errors, 2);
+    assert_null(strstr(outcome.reports.data, "sesame"));
+    outcome_free(&outcome);
+}
+
+/* ---- read again ---- */
+
+static struct outcome reload(const struct config *running, const char *text)
+{
+    struct outcome outcome = {0};
+    write_file(config_file, text, strlen(text));
+    outcome.config = config_reload(running, on_report, &outcome);
+    buf_append_char(&outcome.reports, '\0');
+    return outcome;
+}
+
+static void test_reload_merges(void **state)
+{
+    (void)state;
+    struct config *running =
+        good("logging: {level: info, maxFiles: 3}\n"
+             "access: {users: [{username: a, password: b, roles: [read]}]}\n"
+             "engine:\n"
+             "  stopTimeout: 5\n"
+             "  apiServer: {origins: [a], port: 1000}\n"
+             "  luavm: {queue: {maxTopics: 7, fullTimeout: 20}}\n"
+             "  servers: [{options: [{name: a, value: b}], readTimeout: 8, sharedEncode: off}]\n");
+    struct outcome outcome =
+        reload(running, "logging: {level: warn, maxFiles: 4}\n"
+                        "access: {users: [{username: c, password: d, roles: [write]}]}\n"
+                        "engine:\n"
+                        "  apiServer: {origins: [b, c], port: 1001}\n"
+                        "  luavm: {queue: {fullTimeout: 30}}\n"
+                        "  servers: [{options: [{name: a, value: c}], readTimeout: 9}]\n");
+    assert_int_equal(outcome.errors, 0);
+    assert_string_equal(
+        outcome.reports.data,
+        "1:34: warning: logging.maxFiles: has changed; it takes effect after a restart\n"
+        "4:38: warning: engine.apiServer.port: has changed; it takes effect after a restart\n"
+        " warning: engine.luavm.queue.maxTopics: is no longer set; it takes effect after a "
+        "restart\n"
+        "6:41: warning: engine.servers[0].options[0].value: has changed; it takes effect after a "
+        "restart\n"
+        " warning: engine.servers[0].sharedEncode: is no longer set; it takes effect after a "
+        "restart\n");
+    const struct config *config = outcome.config;
+    assert_int_equal(config->logging.level, LOG_LEVEL_WARN);
+    assert_int_equal(config->logging.max_files, 3);
+    assert_string_equal(config->users[0].username, "c");
+    assert_true(config->users[0].write && !config->users[0].read);
+    assert_int_equal(config->stop_timeout, 10);
+    assert_string_equal(config->engine_api.origins[1], "c");
+    assert_int_equal(config->engine_api.listen.port, 1000);
+    assert_int_equal(config->queue.max_topics, 7);
+    assert_int_equal(config->queue.full_timeout, 30);
+    assert_string_equal(config_option(&config->servers[0], "a"), "b");
+    assert_int_equal(config->servers[0].read_timeout, 9);
+    assert_int_equal(config->servers[0].ping_interval, 5);
+    assert_false(config->servers[0].shared_encode);
+    config_unref(running); /* the new one has nothing of the old one's */
+    assert_string_equal(config->servers[0].options[0].value, "b");
+    outcome_free(&outcome);
+}
+
+static void test_reload_of_another_list(void **state)
+{
+    (void)state;
+    struct config *running = good("engine:\n  servers:\n    - {port: 5, readTimeout: 8}\n");
+    struct outcome outcome =
+        reload(running, "engine:\n  servers:\n    - {port: 5, readTimeout: 9}\n    - {port: 6}\n");
+    assert_string_equal(
+        outcome.reports.data,
+        "3:5: warning: engine.servers: has changed; it takes effect after a restart\n");
+    assert_int_equal(outcome.config->server_count, 1);
+    assert_int_equal(outcome.config->servers[0].read_timeout, 8);
+    outcome_free(&outcome);
+    outcome = reload(running, "engine: {servers: }\n");
+    assert_string_equal(
+        outcome.reports.data,
+        " warning: engine.servers: is no longer set; it takes effect after a restart\n");
+    assert_string_equal(outcome.config->servers[0].entry, running->servers[0].entry);
+    outcome_free(&outcome);
+    config_unref(running);
+}
+
+static void test_reload_of_what_is_wrong(void **state)
+{
+    (void)state;
+    struct config *running = good("logging: {level: info}");
+    struct outcome outcome = reload(running, "logging: {level: x}");
+    assert_null(outcome.config);
+    assert_int_equal(outcome.errors, 1);
+    outcome_free(&outcome);
+    assert_int_equal(remove(config_file), 0);
+    outcome = (struct outcome){0};
+    assert_null(config_reload(running, on_report, &outcome));
+    assert_int_equal(outcome.errors, 1);
+    outcome_free(&outcome);
+    assert_int_equal(mkfifo(config_file, 0600), 0); /* which nobody writes to: no waiting */
+    outcome = (struct outcome){0};
+    assert_null(config_reload(running, on_report, &outcome));
+    assert_int_equal(outcome.errors, 1);
+    outcome_free(&outcome);
+    assert_int_equal(remove(config_file), 0);
+    config_unref(running);
+}
+
+static void test_references(void **state)
+{
+    (void)state;
+    struct config *config = good("logging: {level: warn}");
+    const struct config *other = config_ref(config);
+    config_unref(config);
+    assert_int_equal(other->logging.level, LOG_LEVEL_WARN);
+    config_unref(other);
+    config_unref(NULL);
 }
 
 /* ---- what could take long, or deep ---- */
@@ -895,12 +1354,34 @@ static void test_deep_nesting(void **state)
     static const char *const parts[] = {"[", "{a: ", "- ", "? "};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct buf text = {0};
-        repeat(&text, parts[i], 20000);
+        repeat(&text, parts[i], 200000);
         struct outcome outcome = parse_bytes(text.data, text.len);
         assert_int_equal(outcome.errors, 1);
+        assert_non_null(strstr(outcome.reports.data, "nested deeper than 64"));
         outcome_free(&outcome);
         buf_free(&text);
     }
+}
+
+static void test_many_anchors_and_aliases(void **state)
+{
+    (void)state;
+    struct buf text = {0};
+    buf_append_str(&text, "licenses: [");
+    for (int i = 0; i < 90000; i++)
+        buf_printf(&text, "&a%d x,", i);
+    buf_append_str(&text, "]\n");
+    struct outcome outcome = parse_bytes(text.data, text.len);
+    assert_non_null(strstr(outcome.reports.data, "error: more than 1024 anchors (&name)"));
+    outcome_free(&outcome);
+    text.len = 0;
+    buf_append_str(&text, "licenses: [&a x,");
+    repeat(&text, "*a,", 10001);
+    buf_append_str(&text, "]\n");
+    outcome = parse_bytes(text.data, text.len);
+    assert_non_null(strstr(outcome.reports.data, "error: more than 10000 aliases (*name)"));
+    outcome_free(&outcome);
+    buf_free(&text);
 }
 
 static void test_aliases_do_not_multiply(void **state)
@@ -943,7 +1424,7 @@ static void test_load(void **state)
     assert_non_null(config);
     assert_int_equal(config->logging.level, LOG_LEVEL_ERROR);
     assert_int_equal(outcome.errors, 1);
-    config_free(config);
+    config_unref(config);
     buf_free(&outcome.reports);
 }
 
@@ -958,7 +1439,7 @@ static void load_of_size(size_t size, int errors)
     assert_int_equal(outcome.errors, errors);
     assert_int_equal(config == NULL, errors > 0);
     if (config)
-        config_free(config);
+        config_unref(config);
     buf_free(&outcome.reports);
 }
 
@@ -1162,7 +1643,15 @@ int main(void)
         cmocka_unit_test(test_unix_sockets),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_utf8_bom),
+        cmocka_unit_test(test_every_key_refuses_what_is_wrong),
+        cmocka_unit_test(test_passwords),
+        cmocka_unit_test(test_passwords_are_not_told),
+        cmocka_unit_test(test_reload_merges),
+        cmocka_unit_test(test_reload_of_another_list),
+        cmocka_unit_test(test_reload_of_what_is_wrong),
+        cmocka_unit_test(test_references),
         cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_many_anchors_and_aliases),
         cmocka_unit_test(test_aliases_do_not_multiply),
         cmocka_unit_test(test_long_lists),
         cmocka_unit_test(test_load),

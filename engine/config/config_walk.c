@@ -93,6 +93,7 @@ static void read_texts(struct walk *walk, const struct config_key *key, void *ba
         config_reader_pop(walk->reader, before);
     }
     (*field)[count] = NULL;
+    config_reader_set_place(walk->reader, field, node, false);
     if (count > 0)
         config_scalar_changed(walk->reader, key, node);
 }
@@ -186,6 +187,7 @@ static void read_list(struct walk *walk, const struct config_key *key, void *bas
     } else if (check_list(walk, node, "a list of mappings")) {
         read_items(walk, key, base, node);
     }
+    config_reader_set_place(walk->reader, (char *)base + key->offset, node, false);
     if (walk->reader->changes != changes || config_list_count(key, base) != key->number)
         config_scalar_changed(walk->reader, key, node);
 }

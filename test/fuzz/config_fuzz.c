@@ -20,6 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         config_parse("conf/fuzz.yaml", (const char *)data, size, on_report, &errors);
     CHECK((config == NULL) == (errors > 0));
     if (config)
-        config_free(config);
+        config_unref(config);
     return 0;
 }

@@ -1,0 +1,14 @@
+/* What tells that a file has changed: its identity, size and times. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct file_stamp {
+    uint64_t device, inode, size; /* all zero: there is no regular file */
+    int64_t modified_ns, changed_ns;
+};
+
+struct file_stamp file_stamp_of(const char *path);
+bool file_stamp_is_of_file(const struct file_stamp *stamp);
+bool file_stamp_same(const struct file_stamp *a, const struct file_stamp *b);
