@@ -9,6 +9,7 @@
 #include "api/api_private.h"
 #include "api/caller.h"
 #include "api/consumer.h"
+#include "api/door.h"
 #include "api/http.h"
 #include "api/intake.h"
 #include "api/post.h"
@@ -29,7 +30,6 @@ enum {
     READ_CHUNK = 16 << 10, /* bytes of a connection's own receive buffer */
     SERVICE_BUFFER = 64 << 10,
     WRITE_CHUNK = 8 << 20, /* a frame goes to the kernel in one piece */
-    HEAD_MAX = 16 << 10,
     A_DAY_S = 24 * 60 * 60,
 };
 
@@ -111,6 +111,7 @@ static uint32_t read_timeout(const struct config *config)
 static void open_lws(struct api *api)
 {
     void *loops[] = {&api->loop};
+    api->read_timeout_s = read_timeout(api->options.config);
     struct lws_context_creation_info info = {
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
                    LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME |
@@ -121,9 +122,9 @@ static void open_lws(struct api *api)
         .vhost_name = "api",
         .user = api,
         .pt_serv_buf_size = SERVICE_BUFFER,
-        .max_http_header_data = HEAD_MAX,
-        .timeout_secs = read_timeout(api->options.config),
-        .timeout_secs_ah_idle = read_timeout(api->options.config),
+        .max_http_header_data = API_HEAD_MAX,
+        .timeout_secs = api->read_timeout_s,
+        .timeout_secs_ah_idle = api->read_timeout_s,
         .keepalive_timeout = KEEP_ALIVE_S,
         .retry_and_idle_policy = &no_idle_policy,
         .pcontext = &api->lws,
@@ -145,11 +146,21 @@ static void open_lws(struct api *api)
 
 /* ---- listening ---- */
 
+void api_adopt(struct api *api, struct listener *listener, int fd)
+{
+    intake_open(api, fd);
+    lws_adopt_desc_t adopt = {.vh = api->vhost,
+                              .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
+                              .fd.sockfd = fd,
+                              .opaque = listener};
+    lws_adopt_descriptor_vhost_via_info(&adopt);
+}
+
 static void on_accept(struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct api *api = listener->data;
     (void)peer;
-    if (api->sockets >= API_SOCKETS_MAX) {
+    if (api->sockets + api->visitor_count >= API_SOCKETS_MAX) {
         uint64_t count = ++api->refused;
         if ((count & (count - 1)) == 0)
             log_warn("api", "refused %" PRIu64 " connections so far: %d are open", count,
@@ -158,12 +169,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         return;
     }
     socket_tune(fd);
-    intake_open(api, fd);
-    lws_adopt_desc_t adopt = {.vh = api->vhost,
-                              .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
-                              .fd.sockfd = fd,
-                              .opaque = listener};
-    lws_adopt_descriptor_vhost_via_info(&adopt);
+    door_knock(api, listener, fd);
 }
 
 static int open_listener(struct api *api, struct listener *listener, const char *key,
@@ -197,6 +203,28 @@ static void announce_pages(const struct api *api)
         log_info("api", "page at http://%s/", text);
 }
 
+static bool is_near(const struct sockaddr_storage *address)
+{
+    static char loopback[] = "127.0.0.0/8", loopback6[] = "::1", local[] = "unix";
+    static char *const near[] = {loopback, loopback6, local, NULL};
+    return address_in(address, near);
+}
+
+/* Everybody who reaches the ports could read all and command everything. */
+static void warn_of_openness(const struct api *api)
+{
+    char center[ADDRESS_TEXT], engine[ADDRESS_TEXT];
+    if (api->options.config->user_count > 0 ||
+        (is_near(&api->center.address) && is_near(&api->engine.address)))
+        return;
+    address_text(&api->center.address, center);
+    address_text(&api->engine.address, engine);
+    log_warn("api",
+             "there are no access.users: whoever can reach the center api (%s) and the engine api "
+             "(%s) may take messages and send commands; list users, or bind both to 127.0.0.1",
+             center, engine);
+}
+
 int api_listen(struct api *api, char *error, size_t error_size)
 {
     const struct config *config = api->options.config;
@@ -206,9 +234,12 @@ int api_listen(struct api *api, char *error, size_t error_size)
         return status;
     status = open_listener(api, &api->engine, "engine.apiServer", "engine api",
                            &config->engine_api.listen, error, error_size);
-    if (status == 0 && api->options.pages)
+    if (status)
+        return status;
+    if (api->options.pages)
         announce_pages(api);
-    return status;
+    warn_of_openness(api);
+    return 0;
 }
 
 /* ---- the end ---- */
@@ -267,6 +298,7 @@ static void stop_listening(struct api *api)
 {
     listener_close(&api->center);
     listener_close(&api->engine);
+    door_close(api);
 }
 
 /* A drain has begun: what waits for room must be given up before it ends. */
@@ -297,6 +329,21 @@ static void stop(struct api *api)
     tick_later(api);
 }
 
+/* ---- the configuration ---- */
+
+/* Takes the reference. */
+static void configure(struct api *api, const struct config *config)
+{
+    const struct config *before = api->options.config;
+    bool open_before = before->user_count == 0;
+    api->options.config = config;
+    access_configure(api->access, config);
+    queue_set_full_timeout(api->queue, (uint64_t)config->queue.full_timeout * 1000);
+    config_unref(before);
+    if (!open_before)
+        warn_of_openness(api);
+}
+
 /* ---- the thread ---- */
 
 static void on_msg(struct msg *msg, void *data)
@@ -313,6 +360,12 @@ static void on_msg(struct msg *msg, void *data)
         struct msg_resized *resized = container_of(msg, struct msg_resized, msg);
         queue_resized(api->queue, resized->gate);
         free(resized);
+        break;
+    }
+    case MSG_CONFIG: {
+        struct msg_config *m = container_of(msg, struct msg_config, msg);
+        configure(api, m->config);
+        free(m);
         break;
     }
     case MSG_HURRY:
@@ -336,9 +389,11 @@ struct api *api_new(const struct api_options *options)
 {
     struct api *api = xcalloc(1, sizeof *api);
     api->options = *options;
+    config_ref(options->config);
     api->answer_ms = API_ANSWER_MS;
     list_init(&api->connections);
     list_init(&api->posts);
+    list_init(&api->visitors);
     list_init(&api->drain_tick.link);
     CHECK(uv_loop_init(&api->loop) == 0);
     wheel_init(&api->wheel, &api->loop);
@@ -348,6 +403,8 @@ struct api *api_new(const struct api_options *options)
                                   .affinity_any = options->config->queue.affinity_any};
     api->queue = queue_new(&api->loop, options->gates, &queue);
     api->callers = slots_new(0);
+    api->access = access_new(&api->loop, door_on_checked, api);
+    access_configure(api->access, options->config);
     open_lws(api);
     return api;
 }
@@ -362,6 +419,7 @@ struct mailbox *api_box(struct api *api)
 static void tear_down(struct api *api)
 {
     stop_listening(api);
+    access_stop(api->access);
     lws_context_destroy(api->lws);
     mailbox_close(&api->box);
     uint32_t lost = queue_free(api->queue);
@@ -372,6 +430,7 @@ static void tear_down(struct api *api)
     if (api->lws)
         lws_context_destroy(api->lws);
     slots_free(api->callers);
+    access_free(api->access);
     CHECK(uv_loop_close(&api->loop) == 0);
     api->torn_down = true;
 }
@@ -399,5 +458,6 @@ void api_free(struct api *api)
     if (!api->torn_down)
         tear_down(api);
     intake_free_all(api);
+    config_unref(api->options.config);
     free(api);
 }

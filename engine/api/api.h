@@ -12,8 +12,8 @@
 struct api;
 
 struct api_options {
-    const struct config *config; /* outlives the api, as do the others */
-    struct gates *gates;
+    const struct config *config;                  /* the first one; MSG_CONFIG brings others */
+    struct gates *gates;                          /* outlive the api, as do the others */
     struct mailbox *main_box;                     /* gets MSG_DRAINED */
     void (*metrics)(struct buf *out, void *data); /* the engine's part of /metrics; any thread */
     void *metrics_data;
@@ -23,7 +23,8 @@ struct api_options {
 /* Makes the loop and the mailbox; nothing listens or runs yet. */
 struct api *api_new(const struct api_options *options);
 
-/* Where entries, outcomes, MSG_HURRY, MSG_DRAIN and MSG_STOP go. Any thread, until api_free. */
+/* Where entries, outcomes, MSG_CONFIG, MSG_HURRY, MSG_DRAIN and MSG_STOP go. Any thread, until
+ * api_free. */
 struct mailbox *api_box(struct api *api);
 
 /* Binds both ports, the center's first. Returns 0, or a negative errno with a line in `error` that

@@ -1,6 +1,7 @@
 /* What the files of the API share; everything here belongs to its thread once that runs. */
 #pragma once
 
+#include "api/access.h"
 #include "api/api.h"
 #include "base/slots.h"
 #include "loop/listener.h"
@@ -9,8 +10,9 @@
 #include <libwebsockets.h>
 
 enum {
-    API_SOCKETS_MAX = 4096, /* open at once, on both ports */
-    API_ANSWER_MS = 3000,   /* until a command without an outcome is answered with an error */
+    API_SOCKETS_MAX = 4096,  /* open at once, on both ports */
+    API_HEAD_MAX = 16 << 10, /* of a request */
+    API_ANSWER_MS = 3000,    /* until a command without an outcome is answered with an error */
 };
 
 enum api_state {
@@ -38,9 +40,13 @@ struct api {
     struct lws_protocols protocols[2]; /* one, and the end of the list */
     char protocol_name[64];            /* as the last client called it (http.c) */
     struct listener center, engine;
-    uint32_t sockets;   /* all, plain HTTP included */
-    uint64_t refused;   /* connections above API_SOCKETS_MAX */
-    uint64_t answer_ms; /* API_ANSWER_MS, but for tests */
+    struct access *access;
+    struct list visitors; /* connections that libwebsockets has not got yet (door.c) */
+    uint32_t visitor_count;
+    uint32_t read_timeout_s; /* of a request */
+    uint32_t sockets;        /* all, plain HTTP included */
+    uint64_t refused;        /* connections above API_SOCKETS_MAX */
+    uint64_t answer_ms;      /* API_ANSWER_MS, but for tests */
     enum api_state state;
     uint64_t drain_due_ms;
     struct timeout drain_tick;
@@ -60,3 +66,6 @@ struct exchange {
     struct post *post; /* its answer takes more than its head */
     int refusal;       /* the status for who has not the role; 0: it is granted */
 };
+
+/* Gives a connection to libwebsockets. */
+void api_adopt(struct api *api, struct listener *listener, int fd);

@@ -203,6 +203,7 @@ static int prepare(void **state)
 {
     struct world *w = xcalloc(1, sizeof *w);
     static char any[] = "0.0.0.0", local[] = "127.0.0.1", nothing[] = "";
+    w->config.refs = 1;
     w->config.center_api.listen.bind = local;
     w->config.engine_api.listen.bind = any;
     w->config.engine_api.advertise = nothing;
@@ -641,10 +642,13 @@ static void users_need_their_role_and_host(void **state)
     struct world *w = *state;
     static char reader[] = "reader", writer[] = "writer", secret[] = "s:ecret",
                 here[] = "127.*.*.*";
-    w->users[0] = (struct config_user){reader, secret, here, true, false};
-    w->users[1] = (struct config_user){writer, secret, here, false, true};
+    w->users[0] =
+        (struct config_user){.username = reader, .password = secret, .host = here, .read = true};
+    w->users[1] =
+        (struct config_user){.username = writer, .password = secret, .host = here, .write = true};
     w->config.users = w->users;
     w->config.user_count = 2;
+    access_configure(w->api->access, &w->config);
     start(w);
     int fd = dial(w->center);
     const char *text = ask(fd, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n");

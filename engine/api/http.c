@@ -109,13 +109,16 @@ static int authorize(struct api *api, struct lws *wsi, enum access_role role)
     if (lws_hdr_copy(wsi, authorization, sizeof authorization, WSI_TOKEN_HTTP_AUTHORIZATION) < 0)
         return 401;
     address_host(&address, peer);
-    return access_check(api->options.config, *authorization ? authorization : NULL, peer, role);
+    return access_check(api->access, *authorization ? authorization : NULL, peer, role);
 }
 
 static int refuse_access(struct lws *wsi, int status, bool hang_up)
 {
     if (status == 403)
         return refuse(wsi, 403, "", "this user does not have the role", hang_up);
+    if (status == 503)
+        return refuse(wsi, 503, "Retry-After: 1\r\n",
+                      "the password is being checked, or too many are; try again", true);
     return refuse(wsi, 401, "WWW-Authenticate: Basic realm=\"mixengine\"\r\n",
                   "a user name and password are needed", hang_up);
 }

@@ -37,6 +37,11 @@ void socket_set_buffer(int fd, int bytes)
     set(fd, SOL_SOCKET, SO_SNDBUF, bytes);
 }
 
+void socket_wait_for(int fd, int bytes)
+{
+    set(fd, SOL_SOCKET, SO_RCVLOWAT, bytes);
+}
+
 void socket_cork(int fd, bool on)
 {
     set(fd, IPPROTO_TCP, TCP_CORK, on);

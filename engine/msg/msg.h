@@ -22,6 +22,7 @@ enum msg_type {
     MSG_ABORT,       /* struct msg_reload: forget it */
     MSG_DRAIN,       /* struct msg: close what is open, take nothing new */
     MSG_STOP,        /* struct msg: end the thread's loop; to every thread */
+    MSG_CONFIG,      /* struct msg_config: the file was read again; to every worker and the api */
     /* to the api */
     MSG_HURRY, /* struct msg: a drain has begun; no new connection, what waits is given up sooner */
     MSG_ENTRY, /* struct entry, pushed or waiting to be */
@@ -62,6 +63,14 @@ struct msg_accepted {
 struct msg_closed {
     struct msg msg;
     int server, worker;
+};
+
+struct config;
+
+/* Freed by the receiver, with its reference to the configuration. */
+struct msg_config {
+    struct msg msg;
+    const struct config *config;
 };
 
 /* What a command does to a client, or to (COMMAND_PUBLISH, COMMAND_COUNT) a channel's subscribers

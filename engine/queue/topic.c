@@ -250,9 +250,15 @@ static void stand_in_line(struct topic *topic, struct entry *entry)
     list_push_back(&topic->line, &entry->in_line);
     /* Room may have come since the push was refused, while the entry was on its way. */
     let_in(topic);
-    /* Whoever stands in line already is due no later than this one. */
+    /* Whoever stands in line already is due no later than this one, unless the time was made
+     * shorter meanwhile: then this one is given up with those before it. */
     if (entry->waiting && !uv_is_active((uv_handle_t *)&queue->timer))
         arm(queue, entry->due_ms);
+}
+
+void queue_set_full_timeout(struct queue *queue, uint64_t ms)
+{
+    queue->options.full_timeout_ms = ms;
 }
 
 void queue_accept(struct queue *queue, struct entry *entry)

@@ -32,6 +32,10 @@ struct queue *queue_new(uv_loop_t *loop, struct gates *gates, const struct queue
  * over. */
 uint32_t queue_free(struct queue *queue);
 
+/* For pushes that begin to wait from now on. While pushes that began before still wait, they may
+ * wait as long as those. */
+void queue_set_full_timeout(struct queue *queue, uint64_t ms);
+
 /* Takes an entry that came through the mailbox, entered or waiting. Takes ownership. */
 void queue_accept(struct queue *queue, struct entry *entry);
 
