@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "loop/file_watch.h"
 #include "mesh/mesh_local.h"
 #include "metrics.h"
 #include "msg/client_id.h"
@@ -39,6 +40,7 @@ struct engine {
     struct mailbox box;
     uv_signal_t signals[3];
     uv_timer_t deadline; /* of the drain */
+    struct file_watch config_watch;
     struct gates *gates;
     char *pages; /* the folder of the application's page; NULL: none is served */
     struct api *api;
@@ -88,6 +90,7 @@ static void drain(struct engine *e)
     log_info("engine", "draining: no new connections, clients are told to go");
     CHECK(uv_timer_start(&e->deadline, on_deadline, (uint64_t)e->config->stop_timeout * 1000, 0) ==
           0);
+    file_watch_stop(&e->config_watch);
     acceptor_stop(e->acceptor);
     reload_stop(e->reload);
     post(api_box(e->api), MSG_HURRY);
@@ -97,10 +100,49 @@ static void drain(struct engine *e)
 
 /* -- reloading: the configuration first, as scripts are loaded by it -- */
 
+static void report_config(bool is_error, const char *text, void *data)
+{
+    (void)data;
+    if (is_error)
+        log_error("config", "%s", text);
+    else
+        log_warn("config", "%s", text);
+}
+
+static void post_config(struct mailbox *box, const struct config *config)
+{
+    struct msg_config *m = xmalloc(sizeof *m);
+    *m = (struct msg_config){.msg.type = MSG_CONFIG, .config = config_ref(config)};
+    mailbox_post(box, &m->msg);
+}
+
+/* Takes the reference. */
+static void use_config(struct engine *e, const struct config *config)
+{
+    log_set_level(config->logging.level);
+    acceptor_configure(e->acceptor, config);
+    post_config(api_box(e->api), config);
+    for (int i = 0; i < e->worker_count; i++)
+        post_config(e->boxes[i], config);
+    config_unref(e->config);
+    e->config = config;
+}
+
 static void reload_config(struct engine *e)
 {
-    log_warn("engine", "SIGHUP: %s is not read again by this version; restart the engine",
-             e->config->file);
+    file_watch_take(&e->config_watch);
+    struct config *config = config_reload(e->config, report_config, NULL);
+    if (!config) {
+        log_error("config", "%s: not used; what was read before holds on", e->config->file);
+        return;
+    }
+    use_config(e, config);
+    log_info("config", "%s: loaded again", e->config->file);
+}
+
+static void on_config_change(struct file_watch *watch)
+{
+    reload_config(watch->data);
 }
 
 static void reload_scripts(struct engine *e)
@@ -304,9 +346,17 @@ static _Noreturn void leave_at_once(struct engine *e)
     _exit(EXIT_FAILURE);
 }
 
-static void run(struct engine *e)
+/* `file`: e->config, which has the name, is replaced. */
+static void watch_config(struct engine *e, const char *file)
+{
+    e->config_watch.data = e;
+    file_watch_start(&e->config_watch, &e->loop, file, e->config->stamp, on_config_change);
+}
+
+static void run(struct engine *e, const char *file)
 {
     watch_signals(e);
+    watch_config(e, file);
     watch_workers(e);
     watch_scripts(e);
     api_run(e->api, e->mesh);
@@ -324,6 +374,7 @@ static void run(struct engine *e)
         mailbox_drain(e->boxes[i]);
     stop_api(e);
     watchdog_stop(e->watchdog);
+    file_watch_stop(&e->config_watch);
     for (size_t i = 0; i < 3; i++)
         uv_close((uv_handle_t *)&e->signals[i], NULL);
 }
@@ -380,16 +431,18 @@ int engine_run(const struct config *config, const struct engine_options *options
     int status = start_log(config, true);
     if (status != 0)
         return status;
+    config_ref(config);
     e.pages = options->dev ? find_pages(config) : NULL;
     make_parts(&e);
     status = prepare(&e);
     if (status == 0) {
-        run(&e);
+        run(&e, config->file);
         log_info("engine", "stopped");
     } else {
         fail(&e, status);
     }
     free_parts(&e);
+    config_unref(e.config);
     log_stop();
     return status;
 }

@@ -18,21 +18,10 @@ static uint64_t digest(uint64_t seed, const void *data, size_t len)
 
 static const uint64_t DIGEST_SEED = 0xcbf29ce484222325;
 
-static struct stamp stamp_of(const struct stat *file)
-{
-    return (struct stamp){
-        .device = file->st_dev,
-        .inode = file->st_ino,
-        .size = (uint64_t)file->st_size,
-        .modified_ns = file->st_mtim.tv_sec * 1000000000 + file->st_mtim.tv_nsec,
-        .changed_ns = file->st_ctim.tv_sec * 1000000000 + file->st_ctim.tv_nsec,
-    };
-}
-
-static struct stamp stamp_now(const char *path)
+static struct file_stamp stamp_now(const char *path)
 {
     struct stat file;
-    return stat(path, &file) == 0 ? stamp_of(&file) : (struct stamp){0};
+    return stat(path, &file) == 0 ? file_stamp_of_stat(&file) : (struct file_stamp){0};
 }
 
 static struct source *find(const struct sources *sources, const char *path)
@@ -43,7 +32,8 @@ static struct source *find(const struct sources *sources, const char *path)
     return NULL;
 }
 
-static void add(struct sources *sources, const char *path, struct stamp stamp, uint64_t content)
+static void add(struct sources *sources, const char *path, struct file_stamp stamp,
+                uint64_t content)
 {
     if (sources->count == SOURCES_MAX)
         return;
@@ -56,7 +46,7 @@ static void add(struct sources *sources, const char *path, struct stamp stamp, u
 }
 
 /* The first that was read counts: a change between two reads of one file is noticed as one. */
-static void add_once(struct sources *sources, const char *path, struct stamp stamp,
+static void add_once(struct sources *sources, const char *path, struct file_stamp stamp,
                      uint64_t content)
 {
     if (!find(sources, path))
@@ -77,7 +67,7 @@ static int read_all(int fd, struct buf *out)
 }
 
 /* The stamp is taken before the bytes: a change meanwhile is noticed later. */
-static int read_file(const char *path, struct buf *out, struct stamp *stamp)
+static int read_file(const char *path, struct buf *out, struct file_stamp *stamp)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
@@ -87,7 +77,7 @@ static int read_file(const char *path, struct buf *out, struct stamp *stamp)
     if (status == 0 && !S_ISREG(file.st_mode))
         status = -EINVAL;
     if (status == 0) {
-        *stamp = stamp_of(&file);
+        *stamp = file_stamp_of_stat(&file);
         status = read_all(fd, out);
     }
     close(fd);
@@ -97,7 +87,7 @@ static int read_file(const char *path, struct buf *out, struct stamp *stamp)
 int sources_read(struct sources *sources, const char *path, struct buf *out)
 {
     size_t begin = out->len;
-    struct stamp stamp = {0};
+    struct file_stamp stamp = {0};
     int status = read_file(path, out, &stamp);
     if (status == 0)
         add_once(sources, path, stamp, digest(DIGEST_SEED, out->data + begin, out->len - begin));
@@ -128,7 +118,7 @@ uint64_t sources_digest(const struct sources *sources)
 {
     uint64_t sum = DIGEST_SEED;
     for (uint32_t i = 0; i < sources->count; i++)
-        sum = digest(sum, &sources->items[i].stamp, sizeof(struct stamp));
+        sum = digest(sum, &sources->items[i].stamp, sizeof(struct file_stamp));
     return sum | 1;
 }
 
@@ -136,7 +126,7 @@ uint64_t sources_digest_now(const struct sources *sources)
 {
     uint64_t sum = DIGEST_SEED;
     for (uint32_t i = 0; i < sources->count; i++) {
-        struct stamp stamp = stamp_now(sources->items[i].path);
+        struct file_stamp stamp = stamp_now(sources->items[i].path);
         sum = digest(sum, &stamp, sizeof stamp);
     }
     return sum | 1;

@@ -4,20 +4,15 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/file_stamp.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 enum { SOURCES_MAX = 4096 }; /* files beyond are read, but not kept in mind */
 
-/* All 0: there is no file. */
-struct stamp {
-    uint64_t device, inode, size;
-    int64_t modified_ns, changed_ns;
-};
-
 struct source {
     char *path;
-    struct stamp stamp;
+    struct file_stamp stamp;
     uint64_t content; /* a digest; 0: it was not read */
 };
 

@@ -148,6 +148,11 @@ struct acceptor *acceptor_new(const struct acceptor_options *options)
     return a;
 }
 
+void acceptor_configure(struct acceptor *a, const struct config *config)
+{
+    a->options.config = config;
+}
+
 static int open_server(struct acceptor *a, int index, char *error, size_t error_size)
 {
     const struct config_server *config = &a->options.config->servers[index];

@@ -12,8 +12,8 @@ struct acceptor;
 
 struct acceptor_options {
     uv_loop_t *loop;
-    const struct config *config;
-    struct mailbox **workers; /* by number */
+    const struct config *config; /* lives until acceptor_configure gives another */
+    struct mailbox **workers;    /* by number */
     int worker_count;
     /* Connections of all servers together at which accepting pauses: what the descriptor limit
      * leaves. */
@@ -33,6 +33,9 @@ void acceptor_start(struct acceptor *acceptor);
 
 /* The first second whose ids this process may use (slots.h). After acceptor_listen. */
 uint32_t acceptor_not_before(const struct acceptor *acceptor);
+
+/* The file was read again. */
+void acceptor_configure(struct acceptor *acceptor, const struct config *config);
 
 /* A worker reports a connection as gone. */
 void acceptor_closed(struct acceptor *acceptor, int server, int worker);

@@ -27,7 +27,7 @@ struct conn_counters {
     counter read_bytes, written_bytes;
 };
 
-/* Shared by the connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
+/* Shared by connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
 struct conn_limits {
     uint64_t read_timeout, write_timeout;
     uint64_t max_backlog; /* waiting to be written */

@@ -27,6 +27,7 @@ struct redis_pool {
 };
 
 struct redis_pools {
+    const struct config *config;
     struct redis_io io;
     bool closed;
     size_t count;
@@ -461,6 +462,7 @@ struct redis_pools *redis_pools_new(uv_loop_t *loop, struct wheel *wheel,
 {
     struct redis_pools *pools =
         xcalloc(1, sizeof *pools + config->redis_count * sizeof(struct redis_pool));
+    pools->config = config_ref(config);
     redis_io_init(&pools->io, loop, wheel);
     pools->count = config->redis_count;
     for (size_t i = 0; i < pools->count; i++)
@@ -490,6 +492,7 @@ void redis_pools_close(struct redis_pools *pools)
 
 void redis_pools_free(struct redis_pools *pools)
 {
+    config_unref(pools->config);
     free(pools);
 }
 

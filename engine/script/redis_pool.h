@@ -27,7 +27,7 @@ struct redis_request;
 /* The answer, valid during the call; or NULL, and text of why there is none. */
 typedef void redis_done(void *owner, const redisReply *reply, const char *why);
 
-/* The pools of `config`, for one of `workers`; nothing is opened. The config outlives them. */
+/* The pools of `config`, for one of `workers`; nothing is opened. They hold a reference to it. */
 struct redis_pools *redis_pools_new(uv_loop_t *loop, struct wheel *wheel,
                                     const struct config *config, unsigned workers);
 

@@ -94,6 +94,7 @@ static void free_if_gone(struct session *s)
     int server = s->vm->index;
     list_remove(&s->in_ready);
     list_remove(&s->in_all);
+    terms_unref(s->terms);
     free(s);
     counter_add(&env->stats->connections, -1);
     counter_add(&env->servers[server].connections, -1);
@@ -449,6 +450,7 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     }
     s->id = client_id(env->node, env->worker, number);
     s->vm = vm;
+    s->terms = terms_ref(vm->terms);
     s->stage = vm->protocol->first;
     s->conn_ref = s->context_ref = s->message_ref = LUA_NOREF;
     list_init(&s->in_ready);
@@ -466,9 +468,10 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
         close(accepted->fd);
         return false;
     }
-    s->conn = conn_open(env->conns, accepted->fd, &vm->limits, &conn_handlers, s);
+    s->conn = conn_open(env->conns, accepted->fd, &s->terms->limits, &conn_handlers, s);
     if (!s->conn) {
         slots_remove(env->sessions, client_number(s->id));
+        terms_unref(s->terms);
         free(s);
         return false;
     }

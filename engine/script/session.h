@@ -24,6 +24,7 @@ enum session_stage {
 struct session {
     uint64_t id;
     struct vm *vm;
+    struct terms *terms;          /* that held when it began */
     struct conn *conn;            /* NULL: the socket is closed */
     struct subscriber subscriber; /* of channels */
     struct list in_all, in_ready;

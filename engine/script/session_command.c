@@ -18,7 +18,7 @@ void session_count_channels(struct script_env *env)
 const char *session_subscribe(struct session *s, const char *name, size_t len)
 {
     struct script_env *env = s->vm->env;
-    const struct config_server *server = s->vm->server;
+    const struct config_server *server = s->terms->server;
     if (s->closing)
         return SESSION_CLOSED;
     if (len > server->max_channel_length)
@@ -73,7 +73,7 @@ static size_t measure_context(struct session *s, lua_State *L)
 
 static bool context_has_room(struct session *s, size_t more)
 {
-    uint64_t max = s->vm->server->max_context;
+    uint64_t max = s->terms->server->max_context;
     if (s->context_bytes + more > max)
         s->context_bytes = measure_context(s, s->vm->L);
     if (s->context_bytes + more > max)

@@ -31,7 +31,7 @@ static struct session_ws *state_of(struct session *s)
         return s->ws;
     struct session_ws *ws = s->ws = xcalloc(1, sizeof *ws);
     ws->session = s;
-    ws_decoder_init(&ws->decoder, s->vm->server->max_message_size);
+    ws_decoder_init(&ws->decoder, s->terms->server->max_message_size);
     return ws;
 }
 
@@ -110,7 +110,7 @@ static const char *send_frame(struct session *s, struct frame *frame)
 unsigned session_ws_variant(const struct session *s, size_t len)
 {
     struct deflate *deflate = s->ws ? s->ws->deflate : NULL;
-    if (!deflate || len < s->vm->server->compression.threshold)
+    if (!deflate || len < s->terms->server->compression.threshold)
         return 0;
     const struct deflate_terms *terms = deflate_terms(deflate);
     return terms->server_keeps ? SESSION_ALONE : terms->server_bits;
@@ -168,7 +168,7 @@ static void on_handshake_timeout(struct timeout *timeout)
 
 void session_ws_start_timer(struct session *s)
 {
-    uint32_t seconds = s->vm->server->handshake_timeout;
+    uint32_t seconds = s->terms->server->handshake_timeout;
     if (seconds)
         wheel_set(s->vm->env->wheel, &state_of(s)->timer, (uint64_t)seconds * 1000,
                   on_handshake_timeout);
@@ -190,7 +190,7 @@ static enum deflate_offer_result read_offers(const struct session *s, const stru
                                              struct deflate_terms *terms,
                                              struct deflate_answer *answer)
 {
-    const struct config_server *server = s->vm->server;
+    const struct config_server *server = s->terms->server;
     if (!server->compression.on)
         return DEFLATE_OFFER_NONE;
     return deflate_offer_read(h, server->compression.context_takeover, terms, answer);
@@ -217,7 +217,7 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
     enum handshake_result result = handshake_parse(h, data, len);
     if (result == HANDSHAKE_OK)
         session_forwarded(s, h);
-    if (result == HANDSHAKE_OK && !origin_allowed(s->vm->server->origins, h->origin))
+    if (result == HANDSHAKE_OK && !origin_allowed(s->terms->server->origins, h->origin))
         result = forbid(h, 403, "this origin is not allowed");
     if (result == HANDSHAKE_OK && offers_are_malformed(s, h))
         result = forbid(h, 400, "malformed Sec-WebSocket-Extensions");
@@ -233,8 +233,8 @@ static void on_ping_due(struct timeout *timeout);
 static void wait_for_pong(struct session_ws *ws)
 {
     struct session *s = ws->session;
-    if (s->vm->server->ping_interval)
-        wheel_set(s->vm->env->wheel, &ws->timer, (uint64_t)s->vm->server->ping_interval * 1000,
+    if (s->terms->server->ping_interval)
+        wheel_set(s->vm->env->wheel, &ws->timer, (uint64_t)s->terms->server->ping_interval * 1000,
                   on_ping_due);
 }
 

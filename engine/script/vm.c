@@ -187,29 +187,16 @@ static lua_State *new_state(void)
 
 /* -- life -- */
 
-static struct conn_limits limits_of(const struct config_server *server, struct server_stats *stats)
-{
-    return (struct conn_limits){
-        .read_timeout = (uint64_t)server->read_timeout * 1000,
-        .write_timeout = (uint64_t)server->write_timeout * 1000,
-        .max_backlog = server->max_backlog,
-        /* Besides the largest message there must be room for its framing, or for a request's head.
-         */
-        .max_input = server->max_message_size + TRANSPORT_READ_MAX,
-        .read_ahead = server->read_ahead,
-        .counters = &stats->bytes,
-    };
-}
-
-static struct vm *make(struct script_env *env, const struct config_server *server, int index)
+static struct vm *make(struct script_env *env, const struct config *config, int index)
 {
     struct vm *vm = xcalloc(1, sizeof *vm);
     vm->env = env;
-    vm->server = server;
-    vm->protocol = session_protocol_of(server->protocol);
     vm->index = index;
     vm->stats = &env->servers[index];
-    vm->limits = limits_of(server, vm->stats);
+    vm->terms = terms_new(config, index, &vm->stats->bytes);
+    vm->server = vm->terms->server;
+    vm->protocol = session_protocol_of(vm->server->protocol);
+    vm->websocket = vm->server->protocol == CONFIG_PROTOCOL_WEBSOCKET;
     vm->probe = LUA_NOREF;
     list_init(&vm->idle);
     list_init(&vm->generations);
@@ -221,13 +208,20 @@ static struct vm *make(struct script_env *env, const struct config_server *serve
     return vm;
 }
 
-struct vm *vm_new(struct script_env *env, const struct config_server *server, int index)
+struct vm *vm_new(struct script_env *env, const struct config *config, int index)
 {
-    struct vm *vm = make(env, server, index);
+    struct vm *vm = make(env, config, index);
     lua_pushcfunction(vm->L, open_all);
     CHECK(lua_pcall(vm->L, 0, 0, 0) == 0);
     vm->base = vm->running = generation_base(vm);
     return vm;
+}
+
+void vm_configure(struct vm *vm, const struct config *config)
+{
+    terms_unref(vm->terms);
+    vm->terms = terms_new(config, vm->index, &vm->stats->bytes);
+    vm->server = vm->terms->server;
 }
 
 void vm_stop(struct vm *vm)
@@ -246,6 +240,7 @@ void vm_free(struct vm *vm)
     list_for_each(node, &vm->generations)
         sources_free(&list_entry(node, struct generation, in_vm)->sources);
     lua_close(vm->L);
+    terms_unref(vm->terms);
     list_for_each(node, &vm->generations) free(list_entry(node, struct generation, in_vm));
     free(vm);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "script/env.h"
+#include "script/terms.h"
 #include <lua.h>
 
 struct generation;
@@ -10,11 +11,11 @@ struct sources;
 
 struct vm {
     struct script_env *env;
-    const struct config_server *server;
+    struct terms *terms;                /* of connections that begin now */
+    const struct config_server *server; /* in those; a connection's own are in its session's */
     struct server_stats *stats;
     const struct session_protocol *protocol;
-    int index; /* of the server */
-    struct conn_limits limits;
+    int index;                             /* of the server */
     lua_State *L;                          /* the main state */
     struct list idle;                      /* tasks that wait for work */
     struct list generations;               /* all */
@@ -29,8 +30,12 @@ struct vm {
     bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
 };
 
-/* Makes the state with its libraries; `env` and `server` outlive it. */
-struct vm *vm_new(struct script_env *env, const struct config_server *server, int index);
+/* Makes the state with its libraries; `env` outlives it. `index`: of the server in the
+ * configuration. */
+struct vm *vm_new(struct script_env *env, const struct config *config, int index);
+
+/* The configuration was read again; for connections that begin from now on. */
+void vm_configure(struct vm *vm, const struct config *config);
 
 /* Loads the entry script and what it requires as a new generation (generation.h): runs its chunk
  * and, with `init`, its init(). 0, or -1 with a line in `error` that names file and line. Either

@@ -247,6 +247,18 @@ static void on_reload(struct worker *w, struct msg_reload *m)
     free(m);
 }
 
+/* -- the configuration -- */
+
+static void on_config(struct worker *w, struct msg_config *m)
+{
+    for (size_t i = 0; i < m->config->server_count; i++)
+        vm_configure(w->vms[i], m->config);
+    w->env.full_error = m->config->queue.full_error;
+    config_unref(w->options.config);
+    w->options.config = m->config;
+    free(m);
+}
+
 static void drain(struct worker *w)
 {
     w->draining = true;
@@ -276,6 +288,9 @@ static void on_message(struct msg *msg, void *data)
     case MSG_COMMIT:
     case MSG_ABORT:
         on_reload(w, container_of(msg, struct msg_reload, msg));
+        break;
+    case MSG_CONFIG:
+        on_config(w, container_of(msg, struct msg_config, msg));
         break;
     case MSG_DRAIN:
         drain(w);
@@ -342,6 +357,7 @@ struct worker *worker_new(const struct worker_options *options)
     struct worker *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
     CHECK(w);
     *w = (struct worker){.options = *options};
+    config_ref(options->config);
     snprintf(w->name, sizeof w->name, "worker %u", options->number);
     w->pulse.name = w->name;
     CHECK(uv_loop_init(&w->loop) == 0);
@@ -365,7 +381,7 @@ int worker_load(struct worker *w, struct mesh *mesh, bool init, char *error, siz
     const struct config *config = w->options.config;
     w->env.mesh = mesh;
     for (size_t i = 0; i < config->server_count; i++) {
-        struct vm *vm = w->vms[i] = vm_new(&w->env, &config->servers[i], (int)i);
+        struct vm *vm = w->vms[i] = vm_new(&w->env, config, (int)i);
         if (vm_prepare(vm, init, error, error_size) != 0)
             return -1;
         vm_commit(vm);
@@ -446,6 +462,7 @@ void worker_free(struct worker *w)
     channels_free(w->env.channels);
     if (w->env.sessions)
         slots_free(w->env.sessions);
+    config_unref(w->options.config);
     free(w->vms);
     free_stats(w);
     free(w);

@@ -13,9 +13,9 @@ struct worker;
 struct sources;
 
 struct worker_options {
-    const struct config *config;  /* outlives the worker, as do the others */
+    const struct config *config;  /* the first one; MSG_CONFIG brings others */
     unsigned node, number, count; /* of all workers */
-    struct gates *gates;
+    struct gates *gates;          /* outlive the worker, as do the boxes */
     struct mailbox *api_box, *main_box;
 };
 

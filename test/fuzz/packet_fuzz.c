@@ -34,6 +34,7 @@ static struct {
     struct pulse pulse;
     struct script_env env;
     struct config_server server;
+    struct config config;
     struct vm *vm;
 } w;
 
@@ -119,7 +120,8 @@ static void start(void)
                                       .max_subscriptions = 10,
                                       .max_channel_length = 50,
                                       .shared_encode = true};
-    w.vm = vm_new(&w.env, &w.server, 0);
+    w.config = (struct config){.refs = 1, .servers = &w.server, .server_count = 1};
+    w.vm = vm_new(&w.env, &w.config, 0);
     if (vm_prepare(w.vm, true, error, sizeof error) != 0)
         check_failed(__FILE__, __LINE__, error);
     vm_commit(w.vm);

@@ -1,0 +1,42 @@
+#include "script/terms.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+static struct conn_limits limits_of(const struct config_server *server,
+                                    struct conn_counters *counters)
+{
+    return (struct conn_limits){
+        .read_timeout = (uint64_t)server->read_timeout * 1000,
+        .write_timeout = (uint64_t)server->write_timeout * 1000,
+        .max_backlog = server->max_backlog,
+        /* Besides the largest message there must be room for its framing, or for a request's head.
+         */
+        .max_input = server->max_message_size + TRANSPORT_READ_MAX,
+        .read_ahead = server->read_ahead,
+        .counters = counters,
+    };
+}
+
+struct terms *terms_new(const struct config *config, int index, struct conn_counters *counters)
+{
+    struct terms *terms = xmalloc(sizeof *terms);
+    *terms = (struct terms){.refs = 1,
+                            .config = config_ref(config),
+                            .server = &config->servers[index],
+                            .limits = limits_of(&config->servers[index], counters)};
+    return terms;
+}
+
+struct terms *terms_ref(struct terms *terms)
+{
+    terms->refs++;
+    return terms;
+}
+
+void terms_unref(struct terms *terms)
+{
+    if (--terms->refs > 0)
+        return;
+    config_unref(terms->config);
+    free(terms);
+}
