@@ -285,7 +285,7 @@ def test_socket_errors_in_handlers(make_engine, handler, stays):
             assert ask_line(client, "second").endswith("first" if handler != "on_message" else "second")
         else:
             assert client.rest() == b""
-    engine.wait_output(rf"{handler} of client \d+: .*broken 7\n.*stack traceback")
+    engine.wait_output(rf"{handler} of client \d+ \(.*\): .*broken 7\n.*stack traceback")
     engine.wait_metric("mixengine_script_errors_total", 1)
 
 
@@ -375,7 +375,7 @@ def test_codec_websocket_on_handshake_may_wait_and_fail(make_engine):
         end""")
     with connect(engine.port) as client:
         assert client.ask("x") == "text x"
-    engine.wait_output(r"on_handshake of client \d+: .*no greeting")
+    engine.wait_output(r"on_handshake of client \d+ \(.*\): .*no greeting")
 
 
 @pytest.mark.parametrize("protocol, kind", [("socket", "binary"), ("websocket", "binary"), ("socket", "text"),
@@ -657,7 +657,7 @@ def test_websocket_errors_in_handlers(make_engine, handler):
     with connect(engine.port) as client:
         client.send("first")
         assert client.ask("second") == ("second" if handler == "on_message" else "first")
-    engine.wait_output(rf"{handler} of client \d+: .*broken 7\n.*stack traceback")
+    engine.wait_output(rf"{handler} of client \d+ \(.*\): .*broken 7\n.*stack traceback")
     engine.wait_metric("mixengine_script_errors_total", 1)
 
 

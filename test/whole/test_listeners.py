@@ -12,7 +12,7 @@ import pytest
 
 import lab
 from consumer import Consumer, basic
-from harness import needs_ipv6, probe_binary, seconds, wait_until, yaml
+from harness import needs_ipv6, probe_binary, seconds, parse_metrics, wait_until, yaml
 from lab import Lab
 from probe import Probe
 from wsclient import PING, place
@@ -159,7 +159,8 @@ def test_the_ends_of_unix_clients(on_unix):
     assert half.end()[1].reset is False
     quiet.drop()
     unread.drop()
-    wait_until(lambda: "mixengine_connections 0" in get(engine.api_at, "/metrics")[1], what="no connection")
+    wait_until(lambda: parse_metrics(get(engine.api_at, "/metrics")[1])["mixengine_connections"] == 0,
+               what="no connection")
     Lab(engine.server_at).close()
 
 
