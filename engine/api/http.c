@@ -310,6 +310,23 @@ static bool wants_body(struct api *api, struct lws *wsi, const char *path)
     return command_route_of(listener_of(wsi) == &api->engine, path) && has(wsi, WSI_TOKEN_POST_URI);
 }
 
+/* Plain requests too: a browser sends a POST to another site without asking that site first. */
+static bool origin_allowed(struct api *api, struct lws *wsi)
+{
+    const struct config *config = api->options.config;
+    bool engine = listener_of(wsi) == &api->engine;
+    char **origins = engine ? config->engine_api.origins : config->center_api.origins;
+    char origin[HEADER_MAX];
+    if (!origins || !*origins || !has(wsi, WSI_TOKEN_ORIGIN))
+        return true;
+    if (lws_hdr_copy(wsi, origin, sizeof origin, WSI_TOKEN_ORIGIN) < 0)
+        return false;
+    for (; *origins; origins++)
+        if (strcasecmp(*origins, "*") == 0 || strcasecmp(*origins, origin) == 0)
+            return true;
+    return false;
+}
+
 int http_on_request(struct api *api, struct lws *wsi, struct exchange *exchange)
 {
     char *path;
@@ -321,6 +338,8 @@ int http_on_request(struct api *api, struct lws *wsi, struct exchange *exchange)
         return refuse(wsi, bad, "", body_fault(bad), true);
     if (len > 0 && !fresh)
         return refuse(wsi, 503, "", "a body was sent before the answer that was due", true);
+    if (!origin_allowed(api, wsi))
+        return refuse(wsi, 403, "", "this origin is not allowed", true);
     if (lws_http_get_uri_and_method(wsi, &path, &path_len) < 0)
         return -1;
     exchange->refusal = check_access(api, wsi, path);
@@ -374,20 +393,6 @@ void http_on_end(struct exchange *exchange)
 }
 
 /* ---- upgrades ---- */
-
-static bool origin_allowed(struct api *api, struct lws *wsi)
-{
-    char **origins = api->options.config->engine_api.origins;
-    char origin[HEADER_MAX];
-    if (!origins || !*origins || !has(wsi, WSI_TOKEN_ORIGIN))
-        return true;
-    if (lws_hdr_copy(wsi, origin, sizeof origin, WSI_TOKEN_ORIGIN) < 0)
-        return false;
-    for (; *origins; origins++)
-        if (strcasecmp(*origins, "*") == 0 || strcasecmp(*origins, origin) == 0)
-            return true;
-    return false;
-}
 
 static bool header_is(struct lws *wsi, enum lws_token_indexes token, const char *value)
 {

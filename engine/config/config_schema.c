@@ -41,7 +41,6 @@
 #define NO_SUMMARY "durations are counted in buckets, none is kept by itself"
 #define NO_BUFFER_SIZE "buffers are as large as they need to be"
 #define NO_CENTER_USE "the center's API does not use it"
-#define NO_ORIGINS "no Origin header is checked there by this version; remove the key"
 #define NO_TLS "TLS is not supported in this version; put a TLS proxy in front, or remove the key"
 
 static const char *password_or_empty_fault(const char *text)
@@ -137,7 +136,7 @@ static const struct config_key center_api_keys[] = {
     API_KEYS(center_api, 6787),
     {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(center_api.write_timeout), RANGE(0, DAYS_30, 60), .unused = NO_CENTER_USE},
     {.name = "advertise", .kind = CONFIG_TEXT, ROOT(center_api.advertise), .text = "", ADDRESS_OR_EMPTY, .unused = NO_CENTER_USE},
-    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(center_api.origins), NOT_EMPTY, .refused = NO_ORIGINS},
+    {.name = "origins", .kind = CONFIG_TEXTS, ROOT(center_api.origins), NOT_EMPTY, .live = true},
 };
 static const struct config_section center_api = {KEYS(center_api_keys)};
 static const struct config_key center_keys[] = {

@@ -725,7 +725,6 @@ static const struct {
     /* not in this version */
     {"engine: {servers: [{tls: {cert: a.pem}}]}",
      "1:33: error: engine.servers[0].tls.cert: found 'a.pem'; TLS is not supported"},
-    {"center: {apiServer: {origins: [a]}}", "1:31: error: center.apiServer.origins: found a list"},
     {"engine: {apiServer: {tls: {key: k}}}", "1:33: error: engine.apiServer.tls.key: found 'k'"},
     /* twice, in one spelling or two */
     {"log:\n  level: info\n  level: warn\n",

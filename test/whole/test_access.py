@@ -307,3 +307,17 @@ def test_no_warning_on_loopback_or_with_users(make_engine):
     assert WARNING not in engine.log()
     rewrite(engine, [])
     engine.wait_output(WARNING)
+
+
+def test_origins_hold_for_every_request(make_engine):
+    engine = make_engine(ENTRY, api={"origins": ["http://here"]}, center={"origins": ["http://there"]})
+
+    def status(method, path, origin, port, body=None):
+        headers = {"Origin": origin} if origin else {}
+        return engine.http(method, path, body, headers, port)[0]
+    for port, allowed in ((engine.api_port, "http://here"), (engine.center_port, "http://there")):
+        assert [status("GET", "/v1/nodes", origin, port) for origin in (None, allowed, "http://evil")] == [200, 200, 403]
+    publish = "POST", "/v1/mesh/publish"
+    body = '{"c": "room", "d": "x"}'
+    assert [status(*publish, origin, engine.api_port, body) for origin in (None, "http://here", "http://evil")] == \
+        [200, 200, 403]
