@@ -30,8 +30,12 @@ static void check_replies(const struct request *request, enum envelope_spelling 
     struct buf out = {0};
     envelope_error(&out, spelling, request->id, (int)request->code, request->why);
     check_reply(&out, request->id, key);
-    envelope_success(&out, spelling, request->id);
+    envelope_success(&out, spelling, request->id, NULL);
     check_reply(&out, request->id, key);
+    struct blob *context = blob_new("{}", 2);
+    envelope_success(&out, spelling, request->id, context);
+    check_reply(&out, request->id, key);
+    blob_unref(context);
     envelope_published(&out, spelling, request->id, UINT32_MAX, UINT32_MAX);
     check_reply(&out, request->id, key);
     envelope_server_pong(&out, spelling, request->id);
