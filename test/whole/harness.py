@@ -174,7 +174,7 @@ class Engine:
         self._stdout = open(self.folder / "stdout", "ab")
         self._stderr = open(self.folder / "stderr", "ab")
         self.process = subprocess.Popen(
-            self.command(self.mode) + ["-p", str(self.workers)],
+            self.command(self.mode) + (["-p", str(self.workers)] if self.workers else []),
             stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
             cwd=self.folder, env={**os.environ, **self.env})
         if wait:
