@@ -9,7 +9,7 @@ import pytest
 
 import kinds
 from consumer import CONSUME, Api, Consumer
-from harness import free_port, wait_until
+from harness import FIXTURES, free_port, wait_until
 from lab import ENTRY, Lab
 from wsclient import Client, connect
 
@@ -140,6 +140,26 @@ def test_headers_stand_in_the_context(make_engine, kind):
     with connect(engine.port, "/chat?x=1", headers=["x-REAL-ip: 10.0.0.1"]) as client:
         assert json.loads(client.text()) == [True, "" if kind == "websocket" else "10.0.0.1", "10.0.0.1", "GET",
                                              "/chat?x=1", "HTTP/1.1"]
+
+
+CODEC_OF_ITS_OWN = """
+local websocket = require("protocols/websocket")
+local function on_handshake(headers) opened = headers["X-Name"] end
+function protocol_input(buf) return websocket.input(buf, mix.socket.tcp(), "/chat", on_handshake) end
+function protocol_decode(str) return websocket.decode(mix.socket.tcp()) end
+function protocol_encode(str) return websocket.encode(str) end
+function on_message(msg) mix.mesh.send(mix.socket.tcp():client_id(), opened .. " " .. msg.data) end
+"""
+
+
+def test_a_codec_in_lua_in_generation_2(make_engine):
+    """One that stands beside the entry file, on `buf`, `conn` and `mix` alone."""
+    codec = (FIXTURES / "lua_websocket" / "protocols" / "websocket.lua").read_text()
+    engine = make_engine(CODEC_OF_ITS_OWN, server={"protocol": "socket"}, files={"protocols/websocket.lua": codec},
+                         workers=1)
+    with connect(engine.port, headers=["X-Name: me"]) as client:
+        assert client.ask("hello") == "me hello"
+        client.ping(b"answered by the script")
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +353,36 @@ def test_client_ids_are_not_handed_out_again_after_a_kill(make_engine):
     assert len(set(seen)) == 15 and all(0 < number < 2 ** 63 for number in seen)
 
 
+COUNTED = {"websocket": """
+function on_message(msg) mix.mesh.send(mix.websocket():client_id(), msg.data) end
+""", "socket": """
+local text = require("protocols/text")
+function protocol_input(buf) return text.input(buf) end
+function protocol_encode(str) if str == "bad\\n" then error("bad") end return str end
+function on_message(msg) mix.mesh.send(mix.socket.tcp():client_id(), msg) end
+"""}
+
+
+@pytest.mark.parametrize("protocol", COUNTED)
+def test_connmix_metrics_of_a_protocol(make_engine, protocol):
+    engine = make_engine(COUNTED[protocol], server={"protocol": protocol}, workers=1)
+
+    def counts():
+        samples = engine.metrics()
+        return [samples[f'connmix_engine_servers_{name}_total{{protocol="{protocol}"}}']
+                for name in ("read_messages", "send_messages", "send_errors")]
+    if protocol == "websocket":
+        with connect(engine.port) as client:
+            before = counts()
+            assert client.ask("x") == "x"
+            assert [a - b for a, b in zip(counts(), before)] == [1, 1, 0]
+        return
+    with Client(engine.port) as client:
+        client.raw(b"bad\nx\n")
+        assert client.line() == b"x"
+        assert counts() == [2, 1, 1]
+
+
 def timer_of(local, remote):
     """What the kernel's timer of a connection of this machine is for: 2 is keep-alive, when nothing is under way."""
     def end(port):
@@ -377,3 +427,55 @@ def test_without_servers(make_engine):
     engine.config_path.write_text(json.dumps(engine.config))
     engine.start()
     assert engine.http("GET", "/version", port=engine.center_port)[0] == 200
+
+
+STALLED = """
+local app = {}
+function app.connected() end
+function app.opened() end
+function app.message(conn) conn:send(("x"):rep(16777216), "binary") end
+function app.closed(conn, err) mix.queue.push("closed", { err = err }) end
+return app
+"""
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_write_timeout(make_engine, kind):
+    """A write that makes no progress for so long ends the connection; nothing else would here."""
+    engine = kinds.make(make_engine, kind, STALLED,
+                        server={"writeTimeout": 1, "readTimeout": 0, "maxBacklog": "64 MiB"})
+    with Consumer(engine.api_port, topics=["closed"]) as consumer, connect(engine.port) as client:
+        client.send("fill it")
+        assert isinstance(consumer.wait_events(1)[0].data["err"], str)
+
+
+OLDER = """
+log: {{filename: logs/engine.log, max_files: 7, level: info}}
+prometheus: {{summary: {{max_age: 600, age_buckets: 5, buf_cap: 500}}}}
+licenses: {{activation_code: 'any', server: 'x:1'}}
+center:
+  registry: {{port: 6786, bind: 0.0.0.0}}
+  server: {{port: {center}, bind: 127.0.0.1}}
+engine:
+  center_registry: localhost:6786
+  mesh_point: {{port: 6788, bind: 0.0.0.0}}
+  control: {{protocol: http, port: {api}, bind: 127.0.0.1, username: root, password: secret,
+    read_buffer_size: 40096, write_buffer_size: 40096, read_timeout: 60, write_timeout: 60}}
+  luavm:
+    queue: {{max: 100, size: 2000}}
+    redis: {{addr: "localhost:6379", password: "", db: 0, pool_size: 20, min_idle_conns: 10, max_conn_age: 0,
+      idle_timeout: 300}}
+  servers:
+    - {{port: {server}, bind: 127.0.0.1, entry: lua/entry.lua, bytecode_expires: 10, read_buffer_size: 1024,
+        write_buffer_size: 1024, read_timeout: 60, write_timeout: 10}}
+"""
+
+
+def test_a_file_with_the_older_names(make_engine):
+    engine = make_engine(ENTRY, start=False)
+    engine.config_path.write_text(OLDER.format(center=engine.center_port, api=engine.api_port, server=engine.port))
+    engine.start()
+    assert "warning" not in engine.output()
+    with Lab(engine.port) as client, Api(engine.api_port, credentials=("root", "secret")) as api:
+        assert api.mesh_send(client.id, "hello").error is None and client.text() == "hello"
+    assert engine.http("GET", "/version", port=engine.center_port)[0] == 401

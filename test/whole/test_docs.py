@@ -1,5 +1,6 @@
 """The documentation tells of everything that there is, and of nothing else; what it shows as an example runs."""
 
+import ast
 import re
 import subprocess
 
@@ -199,3 +200,70 @@ def test_snippets_of_the_documentation_run(shared, code):
     body = re.sub(r"^(.*?)\s+--> (.*)$", r"assert(same(\1, \2))", code, flags=re.M)
     with Lab(shared.port) as client:
         run_snippet(client, EQUAL + prelude + body)
+
+
+# ---- compatibility
+
+def python_tests():
+    for path in (ROOT / "test" / "whole").glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield f"{path.name}::{node.name}"
+
+
+def c_tests():
+    for path in (ROOT / "engine").glob("**/*_test.c"):
+        for name in re.findall(r"^static void (\w+)\(void \*\*state\)", path.read_text(), re.M):
+            yield f"{path.name}::{name}"
+
+
+TESTS = {*python_tests(), *c_tests()}
+ROWS = re.findall(r"^\| (.*) \|$", text_of("compatibility.md"), re.M)
+ROWS = [row for row in ROWS if not re.match(r"(row|---) \|", row)]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_compatibility_is_shown(row):
+    """By tests that exist; or it says why it is not there."""
+    name, here, *shown = re.split(r" \| ?", row)
+    named = code_spans("".join(shown))
+    assert name and len(shown) == 1 and re.sub(r"`[^`]+`|\s", "", shown[0]) == ""
+    assert re.fullmatch(r"supported|(supported|better|ignored|not yet): .+", here)
+    assert named or here.startswith(("ignored", "not yet"))
+    assert [test for test in named if test not in TESTS] == [], "no such test"
+
+
+def test_every_test_of_compatibility_has_a_row():
+    named = set(code_spans(text_of("compatibility.md")))
+    assert not {test for test in TESTS if test.startswith("test_compatibility.py::")} - named
+
+
+# ---- links
+
+PAGES = [path for folder in (ROOT, DOCS, ROOT / "examples" / "chat", ROOT / "examples" / "nginx", ROOT / "test" / "whole")
+         for path in folder.glob("*.md")]
+
+
+def links(path):
+    """Where the relative ones lead: a path, and the name of a heading or nothing."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"\w+:", target):
+            name, _, anchor = target.partition("#")
+            yield (path.parent / name).resolve() if name else path, anchor
+
+
+def anchors(path):
+    for heading in re.findall(r"^#+ (.*)$", path.read_text(), re.M):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for target, anchor in links(path):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{target.name}#{anchor}"
+
+
+def test_the_readme_names_every_page():
+    assert not set(DOCS.glob("*.md")) - {target for target, _ in links(ROOT / "README.md")}
