@@ -57,12 +57,13 @@ struct engine {
 
 /* -- what is exported -- */
 
-static void append_metrics(struct buf *out, void *data)
+/* The main thread may have a newer configuration by now. */
+static void append_metrics(struct buf *out, const struct config *config, void *data)
 {
     const struct engine *e = data;
     metrics_append(out, &(struct metrics_source){.workers = e->workers,
                                                  .worker_count = e->worker_count,
-                                                 .config = e->config,
+                                                 .config = config,
                                                  .reloads = reload_stats(e->reload),
                                                  .watchdog = e->watchdog});
 }

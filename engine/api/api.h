@@ -12,10 +12,11 @@
 struct api;
 
 struct api_options {
-    const struct config *config;                  /* the first one; MSG_CONFIG brings others */
-    struct gates *gates;                          /* outlive the api, as do the others */
-    struct mailbox *main_box;                     /* gets MSG_DRAINED */
-    void (*metrics)(struct buf *out, void *data); /* the engine's part of /metrics; any thread */
+    const struct config *config; /* the first one; MSG_CONFIG brings others */
+    struct gates *gates;         /* outlive the api, as do the others */
+    struct mailbox *main_box;    /* gets MSG_DRAINED */
+    /* The engine's part of /metrics; called on the api's thread, with the configuration of then. */
+    void (*metrics)(struct buf *out, const struct config *config, void *data);
     void *metrics_data;
     const char *pages; /* a folder whose files the engine API serves (pages.h); NULL: none */
 };

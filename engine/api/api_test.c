@@ -186,8 +186,9 @@ static void on_main(struct msg *msg, void *data)
     free(msg);
 }
 
-static void add_metrics(struct buf *out, void *data)
+static void add_metrics(struct buf *out, const struct config *config, void *data)
 {
+    (void)config;
     (void)data;
     buf_append_str(out, "engine_part 1\n");
 }

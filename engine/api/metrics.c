@@ -155,7 +155,7 @@ void metrics_write(struct api *api, struct lws *asker, struct buf *out)
 {
     (void)asker;
     if (api->options.metrics)
-        api->options.metrics(out, api->options.metrics_data);
+        api->options.metrics(out, api->options.config, api->options.metrics_data);
     append_api(api, out);
     append_consumers(api, out);
     for (size_t i = 0; i < sizeof of_topics / sizeof *of_topics; i++)
