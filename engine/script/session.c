@@ -145,6 +145,7 @@ void session_discard_input(struct session *s)
     if (s->vm->protocol->read)
         return;
     s->discarded = true;
+    s->starved = false;
     if (s->data)
         s->taken = s->len;
     else if (s->conn)
@@ -187,10 +188,12 @@ static int push_call(struct session *s)
     if (!push_handler(s, L))
         return -1;
     lua_insert(L, 1);
-    if (s->stage == STAGE_INPUT)
+    if (s->stage == STAGE_INPUT) {
+        session_input(s, &s->seen);
         lua_buf_attach(s->task, s);
-    else if (s->stage == STAGE_CLOSE)
+    } else if (s->stage == STAGE_CLOSE) {
         lua_pushstring(L, s->why);
+    }
     s->vm->protocol->push_connection(s, L);
     return lua_gettop(L) - 1;
 }
@@ -252,7 +255,7 @@ static void after_input(struct session *s, enum task_status status)
         if (n > 0)
             take_packet(s, n);
         else
-            s->starved = true;
+            s->starved = !s->discarded;
     }
     lua_buf_attach(s->task, NULL);
 }
@@ -398,7 +401,7 @@ static size_t on_input(void *owner, const char *data, size_t len)
     s->data = data;
     s->len = len;
     s->taken = 0;
-    s->starved = false;
+    s->starved = s->starved && len == s->seen;
     pump(s);
     s->data = NULL;
     return s->taken;

@@ -31,7 +31,7 @@ struct session {
     enum session_stage stage; /* that runs, waits, or comes next */
     struct task *task;        /* of the stage; NULL between batches of input */
     bool suspended;           /* the task waits */
-    bool starved;             /* protocol_input wants more bytes */
+    bool starved;             /* protocol_input wants more bytes than it has `seen` */
     bool ended;               /* the peer sends no more */
     bool closing;
     bool greeted;             /* its first handler's turn has come: on_close is due */
@@ -42,6 +42,7 @@ struct session {
     /* input that on_input was called with; NULL: what the connection holds */
     const char *data;
     size_t len, taken;
+    size_t seen;
     bool discarded; /* the script dropped it during protocol_input */
     /* Lua: registry references, LUA_NOREF where there is none yet */
     int conn_ref, context_ref;

@@ -224,6 +224,43 @@ def test_a_suspended_on_connect_is_not_the_clients_slowness(make_engine):
         assert client.silent(2)
 
 
+def test_a_suspended_protocol_input_that_wants_more_is_called_when_there_is_more(make_engine):
+    """Else half a packet would keep it going for ever, and its read timer would never run."""
+    engine = make_engine("""
+        function protocol_input(buf, conn)
+            seen = (seen or "") .. buf:length()
+            mix.sleep(0.05)
+            return buf:length() == 3 and 3 or 0
+        end
+        function on_message(data, conn) conn:send(seen .. "\\n") end""", workers=1, server={"readTimeout": 1})
+    with Lines(engine.port) as client:
+        client.raw(b"a")
+        engine.wait_metric("mixengine_tasks_suspended", 1)
+        client.raw(b"b")  # while it waits
+        assert client.silent(0.5)
+        client.raw(b"c")
+        assert client.line() == b"123"
+    with Lines(engine.port) as client:
+        client.raw(b"a")
+        with pytest.raises(Closed):
+            client.more()  # the read timeout
+
+
+def test_a_suspended_protocol_input_that_clears_the_buffer(make_engine):
+    engine = make_engine("""
+        function protocol_input(buf, conn)
+            local packet = buf:tostring()
+            mix.sleep(0.05)
+            conn:clear_buffer()
+            conn:send(packet .. "\\n")
+            return 0
+        end""", workers=1)
+    with Lines(engine.port) as client:
+        for text in ("abc", "def", "gh"):
+            client.raw(text.encode())
+            assert client.line().decode() == text
+
+
 # ---- encoding for all
 
 ENCODERS = {
