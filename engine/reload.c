@@ -119,9 +119,10 @@ static void on_late(uv_timer_t *timer)
     struct script *s = timer->data;
     if (!s->late)
         say_failure(s, "not every worker has answered within 5 s, as a script is busy; it is tried "
-                       "again at the next look");
+                       "again when all have");
     s->late = true;
     s->known = 0;
+    s->again = true;
     abort_attempt(s);
 }
 

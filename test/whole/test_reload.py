@@ -289,6 +289,21 @@ def test_a_worker_that_is_busy_keeps_the_old_code_everywhere(make_engine):
     wait_until(lambda: a.lua("return edition") == b.lua("return edition") == [2], 10, "the new script")
 
 
+def test_a_worker_that_was_busy_at_a_hang_up_is_waited_for(make_engine):
+    """Nobody looks at the files otherwise."""
+    engine = start(make_engine)
+    a, b = on_two_workers(engine.port)
+    a.timeout(30)
+    a.send("=local t = mix.time() while mix.time() - t < 8 do end return edition")
+    engine.wait_output("has not returned")
+    save(engine, edition(2))
+    hang_up(engine)
+    engine.wait_output("not every worker has answered within 5 s")
+    assert b.lua("return edition") == [1]
+    assert a.text() == "+ n1"
+    wait_until(lambda: a.lua("return edition") == b.lua("return edition") == [2], 10, "the new script")
+
+
 # ---- what lives on
 
 def test_connections_contexts_and_subscriptions_live_on(make_engine):
