@@ -80,13 +80,32 @@ void generation_leave(struct generation *g)
 
 /* -- which one is in force -- */
 
-static void set_string_methods(lua_State *L, int library)
+/* A script may have taken it away. */
+static void push_string_metatable(lua_State *L)
 {
     lua_pushliteral(L, "");
-    lua_getmetatable(L, -1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, library);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 2);
+    if (!lua_getmetatable(L, -1)) {
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setmetatable(L, -3);
+    }
+    lua_remove(L, -2);
+}
+
+/* Scripts may put an index of their own in place of the library. */
+static void change_string_methods(lua_State *L, int from, int to)
+{
+    push_string_metatable(L);
+    lua_pushliteral(L, "__index");
+    lua_rawget(L, -2);
+    if (lua_isnil(L, -1))
+        lua_pop(L, 1);
+    else
+        lua_rawseti(L, LUA_REGISTRYINDEX, from);
+    lua_pushliteral(L, "__index");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, to);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
 }
 
 struct generation *generation_enter(struct generation *g)
@@ -100,7 +119,7 @@ struct generation *generation_enter(struct generation *g)
     lua_replace(L, LUA_GLOBALSINDEX);
     lua_rawgeti(L, LUA_REGISTRYINDEX, g->loaded);
     lua_setfield(L, LUA_REGISTRYINDEX, "_LOADED"); /* where require and module look */
-    set_string_methods(L, g->strings);
+    change_string_methods(L, outer->strings, g->strings);
     vm->running = g;
     return outer;
 }

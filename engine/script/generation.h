@@ -13,7 +13,7 @@
 struct generation {
     struct vm *vm;
     struct list in_vm;
-    int globals, loaded, strings; /* registry references; of the library that strings index */
+    int globals, loaded, strings; /* registry references; of what strings index */
     int staged;                   /* the same: calls that wait for the commit */
     uint32_t staged_count;
     struct list timers; /* of mix.timer, until their functions have returned */

@@ -463,6 +463,33 @@ def test_libraries_are_each_generations_own(make_engine):
                               None, None, 3, True, True, True]
 
 
+def test_an_index_of_strings_is_its_generations_own(make_engine):
+    at = "getmetatable('').__index = function(s, i) return type(i) == 'number' and s:sub(i, i) .. edition or string[i] end"
+    engine = start(make_engine, edition(1, at), workers=1)
+    with Lab(engine.port) as old, Lab(engine.port) as new:
+        assert new.lua("return ('abc')[2]") == ["b1"]
+        save(engine, "x = = 1")
+        fail_to_load(engine, "unexpected symbol")
+        assert new.lua("return ('abc')[2]") == ["b1"]
+        old.send("=conn:wait_context_value('go', 20) return ('abc')[2]")
+        engine.wait_metric("mixengine_tasks_suspended", 1)
+        load(engine, edition(2))
+        assert new.lua("return ('abc')[2], ('abc'):upper()") == [None, "ABC"]
+        Api(engine.api_port).func(old.id, "set_context_value", "go", 1)
+        assert lab.values(old.text()) == ["b1"]
+        load(engine, edition(3, at))
+        assert new.lua("return ('abc')[2]") == ["b3"]
+
+
+@pytest.mark.parametrize("code", ["getmetatable('').__index = nil", "debug.setmetatable('', nil)"])
+def test_strings_without_methods_do_not_outlive_their_script(make_engine, code):
+    engine = start(make_engine)
+    with Lab(engine.port) as client:
+        load(engine, edition(2, after=f"local first = init function init() first() {code} end"))
+        load(engine, edition(3))
+        assert client.lua("return edition, ('x'):rep(2)") == [3, "xx"]
+
+
 def test_system_modules_are_loaded_once(make_engine):
     types = "ffi = require('ffi') if not pcall(ffi.typeof, 'reload_t') then " \
             "ffi.cdef[[ typedef struct { int x; } reload_t; ]] end "
