@@ -60,7 +60,7 @@ bool session_ws_pending(const struct session *s)
 
 void session_ws_packet(struct session *s)
 {
-    if (!s->vm->websocket || s->plain || (s->ws && s->ws->asked))
+    if (s->plain || (s->ws && s->ws->asked))
         return;
     s->plain = true;
     session_ws_free(s);
@@ -159,6 +159,9 @@ void session_ws_refuse(struct session *s, int status, const char *why)
 static void on_handshake_timeout(struct timeout *timeout)
 {
     struct session_ws *ws = container_of(timeout, struct session_ws, timer);
+    /* The script may have been loaded anew, without the codec. */
+    if (!session_ws_pending(ws->session))
+        return;
     /* While a handler waits it is us who do not read. */
     if (ws->session->suspended)
         session_ws_start_timer(ws->session);

@@ -490,6 +490,23 @@ def test_strings_without_methods_do_not_outlive_their_script(make_engine, code):
         assert client.lua("return edition, ('x'):rep(2)") == [3, "xx"]
 
 
+def test_clients_of_another_protocol_than_the_new_scripts(make_engine):
+    """No handshake is waited for where none can come, nor of clients that have spoken."""
+    plain = """
+        function protocol_input(buf, conn) return buf:length() end
+        function on_message(data, conn) mix.mesh.send(conn:client_id(), data .. 'EDITION ') end"""
+    engine = start(make_engine, server={"byteCodeExpires": 0, "handshakeTimeout": 1})
+    with wsclient.Client(engine.port) as silent, wsclient.Client(engine.port) as client:
+        engine.wait_metric("mixengine_connections", 2)
+        load(engine, plain.replace("EDITION", "1"))
+        client.raw(b"a")
+        assert client.line(b" ") == b"a1"
+        assert silent.silent(1.5) and client.silent(0.01)
+        load(engine, "require('protocols/websocket')" + plain.replace("EDITION", "2"))
+        client.raw(b"b")
+        assert client.line(b" ") == b"b2"
+
+
 def test_system_modules_are_loaded_once(make_engine):
     types = "ffi = require('ffi') if not pcall(ffi.typeof, 'reload_t') then " \
             "ffi.cdef[[ typedef struct { int x; } reload_t; ]] end "
