@@ -33,7 +33,9 @@ const char *lua_buf_check(lua_State *L, int arg, size_t *len)
 
 static int buf_length(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)check_view(L, 1)->len);
+    size_t len;
+    lua_buf_check(L, 1, &len);
+    lua_pushinteger(L, (lua_Integer)len);
     return 1;
 }
 

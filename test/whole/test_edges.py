@@ -261,6 +261,24 @@ def test_a_suspended_protocol_input_that_clears_the_buffer(make_engine):
             assert client.line().decode() == text
 
 
+def test_a_suspended_protocol_input_whose_client_has_gone(make_engine):
+    """What it can read and what it is told of agree."""
+    engine = make_engine("""
+        function protocol_input(buf, conn)
+            mix.sleep(60)
+            local length = buf:length()
+            mix.log(mix.INFO, "after " .. length .. " " .. #buf:read(length) .. " " .. #buf:tostring())
+            return require("protocols/text").input(buf, conn)
+        end""")
+    with Lines(engine.port) as client:
+        client.raw(b"half")
+        engine.wait_metric("mixengine_tasks_suspended", 1)
+        client.reset()
+    engine.wait_output("after 0 0 0")
+    engine.wait_metric("mixengine_connections", 0)
+    assert engine.metric("mixengine_script_errors_total") == 0
+
+
 # ---- encoding for all
 
 ENCODERS = {
