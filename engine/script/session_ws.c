@@ -126,7 +126,9 @@ struct frame *session_ws_frame(struct session *s, const char *data, size_t len, 
 
 const char *session_ws_send(struct session *s, const char *data, size_t len, bool binary)
 {
-    if (!s->closing && session_ws_pending(s))
+    if (s->closing)
+        return session_send_frame(s, NULL); /* refuses it: nothing is encoded */
+    if (session_ws_pending(s))
         return "the WebSocket handshake is not done";
     return send_frame(s, session_ws_frame(s, data, len, binary));
 }
