@@ -29,6 +29,13 @@ bool script_env_turn(struct script_env *env, unsigned max)
     return !list_empty(&env->ready) || !list_empty(&env->ready_timers);
 }
 
+void script_env_set_timeout(struct script_env *env, struct timeout *timeout, uint64_t ms,
+                            timeout_cb *cb)
+{
+    uv_update_time(env->loop);
+    wheel_set(env->wheel, timeout, ms, cb);
+}
+
 void script_env_fini(struct script_env *env)
 {
     tasks_free(env);

@@ -67,4 +67,9 @@ struct script_env {
  * of each kind; true when some are left. */
 bool script_env_turn(struct script_env *env, unsigned max);
 
+/* As wheel_set, from what the time is now: the loop's clock stands still while a handler runs, and
+ * after a long one it would be too early. */
+void script_env_set_timeout(struct script_env *env, struct timeout *timeout, uint64_t ms,
+                            timeout_cb *cb);
+
 void script_env_fini(struct script_env *env);

@@ -239,7 +239,8 @@ static int conn_wait_context_value(lua_State *L)
     task->key_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     task->why = NULL;
     if (limited)
-        wheel_set(s->vm->env->wheel, &task->timer, (uint64_t)(seconds * 1000), on_wait_timeout);
+        script_env_set_timeout(s->vm->env, &task->timer, (uint64_t)(seconds * 1000),
+                               on_wait_timeout);
     return task_suspend(task, &context_wait);
 }
 

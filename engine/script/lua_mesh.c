@@ -19,7 +19,7 @@ static void on_no_answer(struct timeout *timeout)
 
 static int await(struct task *task, const struct task_wait *wait)
 {
-    wheel_set(task->vm->env->wheel, &task->timer, ANSWER_MS, on_no_answer);
+    script_env_set_timeout(task->vm->env, &task->timer, ANSWER_MS, on_no_answer);
     return task_suspend(task, wait);
 }
 

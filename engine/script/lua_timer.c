@@ -19,13 +19,6 @@ static uint64_t check_ms(lua_State *L, int arg)
     return (uint64_t)ceil(seconds * 1000);
 }
 
-/* The loop's clock stands still while a handler runs: after a long one it would be too early. */
-static void set(struct script_env *env, struct timeout *timeout, uint64_t ms, timeout_cb *cb)
-{
-    uv_update_time(env->loop);
-    wheel_set(env->wheel, timeout, ms, cb);
-}
-
 static int mix_time(lua_State *L)
 {
     lua_pushnumber(L, clock_unix());
@@ -64,7 +57,7 @@ static int mix_sleep(lua_State *L)
     if (session_is_ending(task->session))
         return lua_outcome(L, SESSION_CLOSED);
     task->why = NULL;
-    set(vm->env, &task->timer, ms, on_slept);
+    script_env_set_timeout(vm->env, &task->timer, ms, on_slept);
     return task_suspend(task, &sleep_wait);
 }
 
@@ -112,7 +105,7 @@ static void on_due(struct timeout *timeout)
 
 static void start(struct lua_timer *timer)
 {
-    set(timer->vm->env, &timer->timeout, timer->ms, on_due);
+    script_env_set_timeout(timer->vm->env, &timer->timeout, timer->ms, on_due);
 }
 
 void lua_timers_start(struct generation *g)

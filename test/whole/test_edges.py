@@ -279,6 +279,24 @@ def test_a_suspended_protocol_input_whose_client_has_gone(make_engine):
     assert engine.metric("mixengine_script_errors_total") == 0
 
 
+BUSY = "local t = mix.time() while mix.time() - t < {} do end "
+
+
+def test_a_timeout_begins_after_what_the_handler_did_before(make_engine):
+    engine = make_engine(lab.ENTRY)
+    with Lab(engine.port) as client:
+        client.lua(BUSY.format(1) + "t = mix.time() conn:wait_context_value('never', 0.8) waited = mix.time() - t")
+        assert client.lua("return waited >= 0.8") == [True]
+
+
+def test_a_publish_of_a_handler_that_took_long_waits_for_its_answers(make_engine):
+    engine = make_engine(lab.ENTRY)
+    a, b = lab.on_two_workers(engine.port)
+    b.lua("conn:subscribe('news')")
+    b.send("=" + BUSY.format(4.5))  # so that there is no answer at once
+    assert a.timeout(30).lua(BUSY.format(3.5) + "return mix.mesh.publish('news', 'x')") == [1, 0]
+
+
 # ---- encoding for all
 
 ENCODERS = {
