@@ -163,6 +163,7 @@ static void on_signal(uv_signal_t *handle, int number)
         drain(e);
     else {
         log_warn("engine", "signal %d while draining: stopping now", number);
+        post(api_box(e->api), MSG_NOW);
         uv_stop(&e->loop);
     }
 }

@@ -372,6 +372,10 @@ static void on_msg(struct msg *msg, void *data)
         hurry(api);
         free(msg);
         break;
+    case MSG_NOW:
+        api->drain_due_ms = uv_now(&api->loop);
+        free(msg);
+        break;
     case MSG_DRAIN:
         drain(api);
         free(msg);

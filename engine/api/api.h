@@ -40,7 +40,8 @@ void api_run(struct api *api, struct mesh *mesh);
  * within half of stopTimeout. MSG_DRAIN: posts MSG_DRAINED to the main thread when the consumers
  * have been handed all that they take, or stopTimeout is over; they stay, get what is pushed
  * meanwhile, and their commands are carried out. MSG_STOP closes them (1001) once that has been
- * handed over too, within the same stopTimeout; without MSG_HURRY before it, at once. Whoever posts
- * entries to the box has ended by now; outcomes may come until the thread has ended. */
+ * handed over too, within the same stopTimeout; without MSG_HURRY before it, or with MSG_NOW, at
+ * once. Whoever posts entries to the box has ended by now; outcomes may come until the thread has
+ * ended. */
 void api_join(struct api *api);
 void api_free(struct api *api);

@@ -25,6 +25,7 @@ enum msg_type {
     MSG_CONFIG,      /* struct msg_config: the file was read again; to every worker and the api */
     /* to the api */
     MSG_HURRY, /* struct msg: a drain has begun; no new connection, what waits is given up sooner */
+    MSG_NOW,   /* struct msg: the time of the drain is over, whatever is left */
     MSG_ENTRY, /* struct entry, pushed or waiting to be */
     MSG_RESIZED, /* struct msg_resized: a topic's bound has been raised */
     /* to whoever sent a command */

@@ -112,6 +112,25 @@ def test_drain_hands_over_what_is_queued(make_engine):
         assert events[1000].data["event"] == "close"
 
 
+def test_a_second_signal_ends_the_handover(make_engine):
+    """The workers have drained, and a slow consumer would take the rest within stopTimeout."""
+    engine = make_engine(lab.ENTRY, engine={"stopTimeout": 60})
+    with Lab(engine.port) as client:
+        for i in range(500):
+            client.send(f"@in {'x' * 5000}")
+        client.ask("all are in")
+    with Consumer(engine.api_port, topics=["in"], read_size=4096,
+                  on_event=lambda event, c: time.sleep(0.2)) as consumer:
+        engine.process.send_signal(signal.SIGTERM)
+        engine.wait_output("draining")
+        seen = len(consumer.events)
+        consumer.wait_events(seen + 5)
+        assert engine.running()
+        engine.process.send_signal(signal.SIGTERM)
+        assert engine.process.wait(seconds(10)) == 0
+    engine.stop()
+
+
 def test_drain_without_a_consumer_ends_in_time(make_engine):
     engine = make_engine(CHAT_ENTRY, engine={"stopTimeout": 2})
     clients = [connect(engine.port) for _ in range(120)]  # some wait for the hundred places of their topic
