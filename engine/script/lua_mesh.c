@@ -105,9 +105,10 @@ static int push_counts(lua_State *L, uint32_t success, uint32_t fail)
     return 2;
 }
 
+/* A worker that has not answered counts as one that failed, as in the API's answer. */
 static int publish_results(struct task *task)
 {
-    return push_counts(task->L, task->success, task->fail);
+    return push_counts(task->L, task->success, task->fail + task->expected);
 }
 
 static const struct task_wait publish_wait = {

@@ -468,14 +468,16 @@ def test_mesh_count(shared):
     there.drop()
 
 
-def test_mesh_count_with_a_worker_that_does_not_answer(make_engine):
+def test_mesh_with_a_worker_that_does_not_answer(make_engine):
     engine = make_engine(ENTRY, workers=2)
     here, there = on_two_workers(engine.port)
     here.lua("conn:subscribe('c')")
     there.send("~stuck = mix.time() while mix.time() < stuck + 5 do end")
     # Not before the other one is inside of its loop.
     engine.wait_output("watchdog", 10)
+    here.lua("mix.timer(0, function() published = { mix.mesh.publish('nobody', 'x') } end)")
     assert here.lua("return mix.mesh.count('c')") == [None, "no answer from another worker"]
+    wait_until(lambda: here.lua("return published") == [[0, 1]], 5, "a publish counts it as one failure")
     assert there.ask("free again") == "free again"
     assert here.lua("return mix.mesh.count('c')") == [1]
     here.drop()
