@@ -324,8 +324,12 @@ static void stop(struct api *api)
 {
     stop_listening(api);
     api->stop_asked = true;
-    if (api->state == API_RUNNING)
+    if (api->state == API_RUNNING) {
         begin_closing(api);
+    } else {
+        consumers_give_up(api);
+        posts_give_up(api);
+    }
     tick_later(api);
 }
 

@@ -41,10 +41,8 @@ static void give_up(struct reply *reply)
 }
 
 /* Replies are due in the order in which they were added. */
-static void on_answers_due(struct timeout *timeout)
+static void give_up_due(struct caller *caller, uint64_t now)
 {
-    struct caller *caller = container_of(timeout, struct caller, answers);
-    uint64_t now = uv_now(&caller->api->loop);
     struct reply *reply;
     for (uint64_t n = caller->owed.first; (reply = pending_find(&caller->owed, n)); n++) {
         if (reply->outstanding == 0)
@@ -56,6 +54,17 @@ static void on_answers_due(struct timeout *timeout)
         give_up(reply);
     }
     caller->on_known(caller);
+}
+
+static void on_answers_due(struct timeout *timeout)
+{
+    struct caller *caller = container_of(timeout, struct caller, answers);
+    give_up_due(caller, uv_now(&caller->api->loop));
+}
+
+void caller_give_up(struct caller *caller)
+{
+    give_up_due(caller, UINT64_MAX);
 }
 
 static void settle(struct reply *reply, struct command *command)
@@ -106,6 +115,11 @@ static bool goes_to_all(enum command_kind kind)
 static int post(struct caller *caller, struct command *command)
 {
     struct mesh *mesh = caller->api->mesh;
+    if (caller->api->stop_asked) { /* the workers have ended, and their clients */
+        bool all = goes_to_all(command->kind);
+        command_free(command);
+        return all ? 0 : -1;
+    }
     if (goes_to_all(command->kind)) {
         int posted = mesh_publish(mesh, -1, command);
         command_free(command);

@@ -33,6 +33,9 @@ struct reply *caller_owe(struct caller *caller, struct request *request, size_t 
  * on_known is not called for a reply that is known by the time this returns. */
 void caller_take(struct caller *caller, struct request *request, size_t size);
 
+/* Nobody will answer any more: what is not known yet gets its error now. */
+void caller_give_up(struct caller *caller);
+
 /* Takes no more time into account: what is not known yet stays so. */
 void caller_hush(struct caller *caller);
 

@@ -459,6 +459,16 @@ void consumers_close(struct api *api)
     }
 }
 
+void consumers_give_up(struct api *api)
+{
+    list_for_each(node, &api->connections)
+    {
+        struct consumer *c = list_entry(node, struct consumer, link);
+        if (!c->silent)
+            caller_give_up(&c->caller);
+    }
+}
+
 bool consumers_idle(const struct api *api)
 {
     list_for_each(node, &api->connections)

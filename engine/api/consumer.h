@@ -39,6 +39,9 @@ void consumer_free(struct consumer *consumer); /* NULL is allowed */
 /* Asks all to close, with code 1001. */
 void consumers_close(struct api *api);
 
+/* The workers have ended: replies that are not known yet become so. */
+void consumers_give_up(struct api *api);
+
 /* Everything known was written, and nothing is unknown. */
 bool consumers_idle(const struct api *api);
 uint32_t consumers_count(const struct api *api); /* all */

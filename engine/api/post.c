@@ -141,6 +141,16 @@ int post_probe(struct post *post)
     return status;
 }
 
+void posts_give_up(struct api *api)
+{
+    list_for_each(node, &api->posts)
+    {
+        struct post *post = list_entry(node, struct post, link);
+        if (post->started)
+            caller_give_up(&post->caller);
+    }
+}
+
 bool posts_idle(const struct api *api)
 {
     list_for_each(node, &api->posts)

@@ -34,5 +34,8 @@ bool post_is_known(const struct post *post);
 /* Moves the answer's body to *out and returns its status; post_is_known. */
 int post_take_answer(struct post *post, struct buf *out);
 
+/* The workers have ended: outcomes that have not come will not. */
+void posts_give_up(struct api *api);
+
 /* No command is without an answer that has been written. */
 bool posts_idle(const struct api *api);

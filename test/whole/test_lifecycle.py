@@ -131,6 +131,40 @@ def test_a_second_signal_ends_the_handover(make_engine):
     engine.stop()
 
 
+def test_a_consumer_that_goes_on_does_not_hold_up_the_stop(make_engine):
+    """What it asks for once the workers have ended is answered at once, each request once and in order."""
+    engine = make_engine(lab.ENTRY, engine={"stopTimeout": 60})
+    api, replies = Api(engine.api_port), []
+
+    def ask():
+        try:
+            while True:
+                api.post("mesh.publish", {"channel": "all", "data": "x"})
+                api.post("mesh.send", {"client_id": 5, "data": "x"})
+                time.sleep(0.01)
+        except (Closed, OSError):
+            pass
+
+    def hear():
+        try:
+            while True:
+                replies.append(api.message())
+        except (Closed, OSError, AssertionError):
+            pass  # it says 1001 before it closes
+
+    threads = [threading.Thread(target=f) for f in (ask, hear)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(replies) > 10, 5, "replies")
+    engine.process.send_signal(signal.SIGTERM)
+    assert engine.process.wait(seconds(20)) == 0
+    for thread in threads:
+        thread.join()
+    assert [r.id for r in replies] == list(range(len(replies)))
+    assert [r.code for r in replies] == [None if r.id % 2 == 0 else 401 for r in replies]
+    api.drop()
+
+
 def test_drain_without_a_consumer_ends_in_time(make_engine):
     engine = make_engine(CHAT_ENTRY, engine={"stopTimeout": 2})
     clients = [connect(engine.port) for _ in range(120)]  # some wait for the hundred places of their topic
