@@ -24,6 +24,7 @@ struct http_client {
 /* A socket of libcurl's that it wants to hear of. */
 struct watched {
     uv_poll_t poll;
+    struct list in_transfer;
     struct http_client *client;
     curl_socket_t fd;
 };
@@ -156,6 +157,7 @@ static void run(struct http_client *client, struct http_transfer *t)
     client->running++;
     client->lookups += t->by_name;
     t->state = t->by_name ? HTTP_LOOKING_UP : HTTP_RUNNING;
+    list_init(&t->watched);
     if (!t->easy)
         t->easy = take_easy(client);
     set_own_options(t);
@@ -196,9 +198,33 @@ void http_client_go_on(struct http_transfer *t)
     t->client->waiting_count++;
 }
 
+static void on_unwatched(uv_handle_t *handle)
+{
+    free(container_of((uv_poll_t *)handle, struct watched, poll));
+}
+
+static void unwatch(struct watched *w)
+{
+    list_remove(&w->in_transfer);
+    uv_close((uv_handle_t *)&w->poll, on_unwatched);
+}
+
+/* A socket that is still connecting libcurl closes before it says so: the descriptor may be another
+ * thread's by then. */
+static void unwatch_all(struct http_transfer *t)
+{
+    list_for_each(node, &t->watched)
+    {
+        struct watched *w = list_entry(node, struct watched, in_transfer);
+        CHECK(curl_multi_assign(w->client->multi, w->fd, NULL) == CURLM_OK);
+        unwatch(w);
+    }
+}
+
 static void leave(struct http_transfer *t)
 {
     struct http_client *client = t->client;
+    unwatch_all(t);
     CHECK(curl_multi_remove_handle(client->multi, t->easy) == CURLM_OK);
     if (t->state == HTTP_LOOKING_UP)
         abandon_lookup(client);
@@ -268,14 +294,12 @@ static void on_socket(uv_poll_t *poll, int status, int events)
     act(w->client, w->fd, flags);
 }
 
-static void on_unwatched(uv_handle_t *handle)
+static struct watched *watch(struct http_client *client, CURL *easy, curl_socket_t fd)
 {
-    free(container_of((uv_poll_t *)handle, struct watched, poll));
-}
-
-static struct watched *watch(struct http_client *client, curl_socket_t fd)
-{
+    struct http_transfer *t;
     struct watched *w = xcalloc(1, sizeof *w);
+    CHECK(curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t) == CURLE_OK);
+    list_push_back(&t->watched, &w->in_transfer);
     w->client = client;
     w->fd = fd;
     CHECK(uv_poll_init(client->loop, &w->poll, fd) == 0);
@@ -285,15 +309,14 @@ static struct watched *watch(struct http_client *client, curl_socket_t fd)
 
 static int on_want_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
 {
-    (void)easy;
     struct watched *w = socket_data;
     if (what == CURL_POLL_REMOVE) {
         if (w)
-            uv_close((uv_handle_t *)&w->poll, on_unwatched);
+            unwatch(w);
         return 0;
     }
     if (!w)
-        w = watch(data, fd);
+        w = watch(data, easy, fd);
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     CHECK(uv_poll_start(&w->poll, events, on_socket) == 0);
     return 0;

@@ -39,7 +39,7 @@ struct http_transfer {
 
     CURL *easy; /* while it runs, and from then on until it is released */
     enum http_transfer_state state;
-    struct list in_line;
+    struct list in_line, watched;
 };
 
 /* Once for the process: before there are threads, and when there are none. */

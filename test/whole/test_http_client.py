@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import gzip
 import json
 import os
@@ -416,6 +417,26 @@ def test_timeout_while_connecting(client):
         finally:
             for taker in takers:
                 taker.close()
+
+
+def test_given_up_while_connecting_and_clients_come(make_engine):
+    """The descriptor of a connection that is given up may be a new client's at once."""
+    engine = make_engine(ENTRY, workers=2)
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        for _ in range(2):
+            taker = stack.enter_context(socket.socket())
+            taker.setblocking(False)
+            taker.connect_ex(full.getsockname())
+        askers = [stack.enter_context(Lab(engine.port)) for _ in range(20)]
+        for asker in askers:
+            asker.send(f"=for i = 1, 20 do mix.http.request('GET', '{url}', {{ timeout = 0.02 }}) end return 1")
+        for _ in range(200):
+            with Lab(engine.port) as client:
+                assert client.ask("still here") == "still here"
+        assert [asker.text() for asker in askers] == ["+ n1"] * len(askers)
 
 
 def test_timeout_of_headers_that_drip(client, web):
