@@ -53,6 +53,7 @@ struct api {
     struct list connections; /* WebSocket: struct consumer */
     struct list posts;       /* HTTP requests that wait: struct post */
     size_t body_bytes;       /* of those */
+    size_t context_bytes;    /* that answers of all callers may hold (caller.h) */
     struct slots *callers;   /* struct caller, for outcomes */
     uint64_t in_flight;      /* commands posted and not come back */
     struct intake *intakes;  /* by descriptor (intake.h) */

@@ -18,7 +18,15 @@ void caller_fini(struct caller *caller)
 {
     caller_hush(caller);
     slots_remove(caller->api->callers, caller->id);
+    while (caller->owed.count > 0)
+        caller_drop_front(caller);
     pending_fini(&caller->owed);
+}
+
+void caller_drop_front(struct caller *caller)
+{
+    caller->api->context_bytes -= pending_front(&caller->owed)->reserved;
+    pending_drop_front(&caller->owed);
 }
 
 /* ---- replies ---- */
@@ -131,13 +139,15 @@ static int post(struct caller *caller, struct command *command)
     return -1;
 }
 
-static void do_command(struct caller *caller, struct request *request, size_t size)
+static void do_command(struct caller *caller, struct request *request, size_t size, size_t answer)
 {
     struct api *api = caller->api;
     struct command *command = request->command;
     request->command = NULL;
     enum command_kind kind = command->kind;
-    struct reply *reply = caller_owe(caller, request, size, &command->since);
+    struct reply *reply = caller_owe(caller, request, size + answer, &command->since);
+    reply->reserved = answer;
+    api->context_bytes += answer;
     command->tag = caller->id;
     command->reply_to = &api->box;
     reply->kind = goes_to_all(kind) ? PENDING_PUBLISHED : PENDING_SUCCESS;
@@ -159,7 +169,8 @@ static size_t size_of_answer(const struct caller *caller, struct request *reques
 {
     if (request->kind != REQUEST_COMMAND || request->command->kind != COMMAND_GET_CONTEXT)
         return 0;
-    if (caller->owed.size + COMMAND_RESULT_MAX <= CALLER_OWED_MAX)
+    if (caller->owed.size + COMMAND_RESULT_MAX <= CALLER_OWED_MAX &&
+        caller->api->context_bytes + COMMAND_RESULT_MAX <= CALLER_CONTEXTS_MAX)
         return COMMAND_RESULT_MAX;
     request->kind = REQUEST_BAD;
     request->code = ENVELOPE_CALL_FAILED;
@@ -170,9 +181,9 @@ static size_t size_of_answer(const struct caller *caller, struct request *reques
 void caller_take(struct caller *caller, struct request *request, size_t size)
 {
     uint64_t number;
-    size += size_of_answer(caller, request);
+    size_t answer = size_of_answer(caller, request);
     if (request->kind == REQUEST_COMMAND) {
-        do_command(caller, request, size);
+        do_command(caller, request, size, answer);
         return;
     }
     struct reply *reply = caller_owe(caller, request, size, &number);

@@ -9,7 +9,10 @@
 #include "api/pending.h"
 #include "api/request.h"
 
-enum { CALLER_OWED_MAX = 16 << 20 }; /* bytes of requests and of answers that may be large */
+enum {
+    CALLER_OWED_MAX = 16 << 20,    /* bytes of requests and of answers that may be large */
+    CALLER_CONTEXTS_MAX = 64 << 20 /* bytes of contexts in answers of all callers */
+};
 
 struct caller {
     struct api *api;
@@ -28,6 +31,9 @@ void caller_fini(struct caller *caller);
 /* Adds a reply for a request, whose id it takes; *number as in pending_add. */
 struct reply *caller_owe(struct caller *caller, struct request *request, size_t size,
                          uint64_t *number);
+
+/* The front reply has been written. */
+void caller_drop_front(struct caller *caller);
 
 /* Carries out a request of any kind but REQUEST_CONSUME and REQUEST_UNCONSUME; `size`: its bytes.
  * on_known is not called for a reply that is known by the time this returns. */

@@ -295,7 +295,7 @@ static int write_reply(struct consumer *c)
         return 0;
     begin_frame(c);
     reply_write(reply, &c->out);
-    pending_drop_front(&c->caller.owed);
+    caller_drop_front(&c->caller);
     return end_frame(c);
 }
 

@@ -377,11 +377,16 @@ int http_on_writable(struct lws *wsi, struct exchange *exchange)
         return 0;
     struct answer answer = {
         .type = is_get(wsi) ? TEXT_TYPE : JSON_TYPE, .extra = "", .whole = true};
-    answer.status = post_take_answer(exchange->post, &answer.body);
-    post_free(exchange->post);
-    exchange->post = NULL;
+    struct post *post = exchange->post;
+    exchange->post = NULL; /* the next request may begin before the answer is sent */
+    answer.status = post_take_answer(post, &answer.body);
     socket_set_buffer(lws_get_socket_fd(wsi), (int)answer.body.len + ANSWER_BUFFER);
-    return send_answer(wsi, &answer);
+    int status = send_answer(wsi, &answer);
+    if (status == 0)
+        post_free(post);
+    else
+        exchange->post = post; /* counts until the connection has ended, and the answer with it */
+    return status;
 }
 
 void http_on_end(struct exchange *exchange)

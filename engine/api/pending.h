@@ -22,6 +22,7 @@ struct reply {
     enum envelope_spelling spelling;
     char *id;             /* JSON text, NULL for null; owned */
     size_t size;          /* of the request */
+    size_t reserved;      /* of api->context_bytes */
     uint32_t outstanding; /* outcomes to come; 0: known */
     uint64_t due_ms;      /* when the rest of them is given up */
     uint32_t delivered, failed;

@@ -9,6 +9,7 @@ struct post {
     struct list link;
     struct buf body, answer; /* the answer: those of the replies that are known, in order */
     size_t charged;          /* to api->body_bytes */
+    size_t reserved;         /* of api->context_bytes, for the answer */
     bool wants_body, started, batch, probe;
     uint32_t silent; /* workers that have not answered a probe */
     struct caller caller;
@@ -31,6 +32,7 @@ void post_free(struct post *post)
     if (post->started)
         caller_fini(&post->caller);
     post->api->body_bytes -= post->charged;
+    post->api->context_bytes -= post->reserved;
     list_remove(&post->link);
     buf_free(&post->body);
     buf_free(&post->answer);
@@ -73,7 +75,9 @@ static void take_known(struct post *post)
     struct reply *reply;
     while ((reply = pending_front(&post->caller.owed)) && reply->outstanding == 0) {
         take_reply(post, reply);
-        pending_drop_front(&post->caller.owed);
+        post->reserved += reply->reserved;
+        reply->reserved = 0;
+        caller_drop_front(&post->caller);
     }
     if (post_is_known(post)) {
         lws_rx_flow_control(post->wsi, 1);
@@ -94,6 +98,8 @@ int post_take_answer(struct post *post, struct buf *out)
         buf_append_str(&post->answer, post->silent ? "a worker does not answer\n" : "ok\n");
     *out = post->answer;
     post->answer = (struct buf){0};
+    caller_fini(&post->caller);
+    post->started = false;
     return post->silent ? 503 : 200;
 }
 

@@ -157,6 +157,30 @@ def test_get_context(engine, client):
     assert status == 200 and [len(result["r"]["d"]["big"]) for result in results] == [100000] * 128
 
 
+def test_contexts_that_nobody_reads_are_bounded(make_engine):
+    """Together they may take 64 MiB; what is above that is refused, until those are read or gone."""
+    engine = make_engine(ENTRY, server={"maxContext": "1 MiB"})
+    with Lab(engine.port) as client:
+        client.lua("conn:set_context_value('a', ('x'):rep(120000)) return 1")
+        ask = [{"m": "conn.call", "p": {"c": client.id, "f": "get_context", "a": []}}] * 100
+        request = whole("/v1/batch", ask).encode()
+        unread = []
+        for _ in range(8):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", engine.api_port))
+            sock.sendall(request)
+            wait_until(lambda: select.select([sock], [], [], 0)[0], 10, "an answer")
+            unread.append(sock)
+
+        def refused():
+            return sum(one["E"] is not None for one in post(engine, "/v1/batch", ask)[1])
+        assert refused() >= 88  # five of the eight have taken 500 of 512 places
+        for sock in unread:
+            sock.close()
+        wait_until(lambda: refused() == 0, 10, "room again")
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
 def test_content_type_is_not_looked_at(engine, client, kind):
     assert post(engine, "/v1/mesh/send", {"c": client.id, "d": kind}, {"Content-Type": kind}) == (200, DONE)
