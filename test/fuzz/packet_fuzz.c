@@ -31,6 +31,7 @@ static struct {
     struct mailbox box, api_box;
     struct mailbox *boxes[1];
     struct worker_stats stats;
+    struct server_stats server_stats;
     struct pulse pulse;
     struct script_env env;
     struct config_server server;
@@ -96,6 +97,7 @@ static void start(void)
     mailbox_open(&w.box, &w.loop, on_message, NULL);
     mailbox_open(&w.api_box, &w.loop, on_entry, NULL);
     w.boxes[0] = &w.box;
+    w.server_stats.send_duration = summary_new(1000, 1);
     w.env = (struct script_env){.node = 1,
                                 .loop = &w.loop,
                                 .wheel = &w.wheel,
@@ -108,10 +110,12 @@ static void start(void)
                                 .gates = gates_new(10, 10),
                                 .pulse = &w.pulse,
                                 .stats = &w.stats,
+                                .servers = &w.server_stats,
                                 .on_gone = on_gone,
                                 .on_source = on_source};
     list_init(&w.env.all);
     list_init(&w.env.ready);
+    list_init(&w.env.ready_timers);
     w.server = (struct config_server){.entry = (char *)PACKET_SCRIPT,
                                       .max_message_size = 1000,
                                       .max_backlog = 100000,
