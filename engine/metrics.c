@@ -1,4 +1,6 @@
 #include "metrics.h"
+#include "base/address.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "proto/exposition.h"
 #include <dirent.h>
@@ -124,7 +126,7 @@ static struct metric_label label_of(const char *name, const char *text)
     return (struct metric_label){name, text, strlen(text)};
 }
 
-enum { NUMBER_TEXT = 16, SERVER_TEXT = 128 };
+enum { NUMBER_TEXT = 16 };
 
 static struct metric_label worker_label(int worker, char text[NUMBER_TEXT])
 {
@@ -176,14 +178,11 @@ static void append_reloads(struct buf *out, const struct metrics_source *source)
 
 /* -- servers, summed over the workers but for what shows how they share the load -- */
 
-static struct metric_label server_label(const struct config_server *server, char text[SERVER_TEXT])
+static struct metric_label server_label(const struct config_server *server, char text[ADDRESS_TEXT])
 {
-    const struct config_listener *listen = &server->listen;
-    bool colons = strchr(listen->bind, ':') != NULL;
-    if (colons && strncmp(listen->bind, "unix:", 5) == 0)
-        snprintf(text, SERVER_TEXT, "%s", listen->bind);
-    else
-        snprintf(text, SERVER_TEXT, colons ? "[%s]:%d" : "%s:%d", listen->bind, listen->port);
+    struct sockaddr_storage address;
+    CHECK(address_from_bind(&address, server->listen.bind, server->listen.port));
+    address_text(&address, text);
     return label_of("server", text);
 }
 
@@ -199,7 +198,7 @@ static double sum_of(const struct metrics_source *source, size_t server,
 static void append_server_family(struct buf *out, const struct metrics_source *source,
                                  const struct family *family)
 {
-    char text[SERVER_TEXT];
+    char text[ADDRESS_TEXT];
     exposition_family(out, &family->metric);
     for (size_t i = 0; i < source->config->server_count; i++) {
         struct metric_label label = server_label(&source->config->servers[i], text);
@@ -211,7 +210,7 @@ static void append_connections(struct buf *out, const struct metrics_source *sou
 {
     static const struct family connections = {
         {"mixengine_connections", "gauge", "Client connections."}, SERVER(connections)};
-    char server[SERVER_TEXT], worker[NUMBER_TEXT];
+    char server[ADDRESS_TEXT], worker[NUMBER_TEXT];
     exposition_family(out, &connections.metric);
     for (size_t i = 0; i < source->config->server_count; i++)
         for (int j = 0; j < source->worker_count; j++) {
@@ -228,7 +227,7 @@ static void append_by(struct buf *out, const struct metrics_source *source,
                       const struct metric *metric, const char *label, const char *const *values,
                       int count, size_t offset)
 {
-    char server[SERVER_TEXT];
+    char server[ADDRESS_TEXT];
     exposition_family(out, metric);
     for (size_t i = 0; i < source->config->server_count; i++)
         for (int j = 0; j < count; j++) {

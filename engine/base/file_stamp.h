@@ -1,4 +1,4 @@
-/* What tells that a file has changed: its identity, size and times. */
+/* What tells that a file has changed: its identity, size and times. Any thread. */
 #pragma once
 
 #include <stdbool.h>

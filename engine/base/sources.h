@@ -1,6 +1,6 @@
 /* The files that a script was made of, as they were when they were read, so that a change of any of
  * them is noticed. A file that was looked for and not found is one of them too. Zero-initialised is
- * empty and valid; the owner of the struct owns the paths. */
+ * empty and valid; the owner of the struct owns the paths. One thread at a time. */
 #pragma once
 
 #include "base/buf.h"

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 1024 * 1024 };
@@ -452,4 +453,15 @@ const char *config_option(const struct config_server *server, const char *name)
         if (strcmp(server->options[i].name, name) == 0)
             return server->options[i].value;
     return NULL;
+}
+
+bool config_allows_origin(char *const *origins, const char *origin, size_t len)
+{
+    if (!origins || !*origins)
+        return true;
+    for (; *origins; origins++)
+        if (strcmp(*origins, "*") == 0 ||
+            (strlen(*origins) == len && strncasecmp(*origins, origin, len) == 0))
+            return true;
+    return false;
 }

@@ -123,5 +123,9 @@ struct config *config_reload(const struct config *running, config_report *report
 const struct config *config_ref(const struct config *config);
 void config_unref(const struct config *config);
 
+/* May a request with this Origin header be served? `origins`: of a server or an API; none, and
+ * "*", are all. Case does not matter. */
+bool config_allows_origin(char *const *origins, const char *origin, size_t len);
+
 /* The value of a server's option, NULL when there is none. */
 const char *config_option(const struct config_server *server, const char *name);

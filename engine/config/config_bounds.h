@@ -1,5 +1,6 @@
 /* What a document may be made of, looked at before it is built: libyaml takes time that grows with
- * the square of the depth, of the anchors, and of the aliases. */
+ * the square of the depth, of the anchors, and of the aliases. Pure function but for what it
+ * reports. */
 #pragma once
 
 #include "config/config_reader.h"

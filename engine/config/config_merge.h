@@ -1,4 +1,5 @@
-/* What of a file that was read again takes effect at once, and what only after a restart. */
+/* What of a file that was read again takes effect at once, and what only after a restart. The
+ * thread of the reader. */
 #pragma once
 
 #include "config/config_reader.h"

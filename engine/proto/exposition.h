@@ -1,4 +1,4 @@
-/* Metrics as text: the exposition format of Prometheus, version 0.0.4. */
+/* Metrics as text: the exposition format of Prometheus, version 0.0.4. Pure functions. */
 #pragma once
 
 #include "base/buf.h"

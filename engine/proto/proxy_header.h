@@ -1,6 +1,6 @@
 /* The header of the PROXY protocol, versions 1 (text) and 2 (binary), with which a proxy tells
  * whose connection it forwards, without I/O. As haproxy's proxy-protocol.txt has it; a stream of
- * TCP or of a Unix socket is all that can be forwarded here. */
+ * TCP or of a Unix socket is all that can be forwarded here. Pure functions. */
 #pragma once
 
 #include <stdbool.h>

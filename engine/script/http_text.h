@@ -1,4 +1,4 @@
-/* The parts of HTTP that are text alone: no connection, no Lua. */
+/* The parts of HTTP that are text alone: no connection, no Lua. Pure functions. */
 #pragma once
 
 #include <stdbool.h>

@@ -13,7 +13,7 @@ void session_set_remote(struct session *s, const struct sockaddr_storage *peer)
 
 void session_forwarded(struct session *s, const struct handshake *h)
 {
-    char *const *trusted = s->vm->server->trusted_proxies;
+    char *const *trusted = s->terms->server->trusted_proxies;
     struct sockaddr_storage peer;
     if (*trusted && address_from_text(&peer, s->remote, strlen(s->remote)) &&
         forwarded_client(h, trusted, &peer))

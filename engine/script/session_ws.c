@@ -3,7 +3,6 @@
 #include "script/session_protocol.h"
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum {
     /* A loop that was held up meets its timers first: before silence is believed, it polls once
@@ -180,15 +179,10 @@ void session_ws_start_timer(struct session *s)
 }
 
 /* A client that names no origin is no browser: it could name any. */
-static bool origin_allowed(char *const *origins, struct slice origin)
+static bool origin_allowed(const struct session *s, struct slice origin)
 {
-    if (!origins || !*origins || origin.len == 0)
-        return true;
-    for (; *origins; origins++)
-        if (strcmp(*origins, "*") == 0 ||
-            (strlen(*origins) == origin.len && strncasecmp(*origins, origin.data, origin.len) == 0))
-            return true;
-    return false;
+    return origin.len == 0 ||
+           config_allows_origin(s->terms->server->origins, origin.data, origin.len);
 }
 
 static enum deflate_offer_result read_offers(const struct session *s, const struct handshake *h,
@@ -222,7 +216,7 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
     enum handshake_result result = handshake_parse(h, data, len);
     if (result == HANDSHAKE_OK)
         session_forwarded(s, h);
-    if (result == HANDSHAKE_OK && !origin_allowed(s->terms->server->origins, h->origin))
+    if (result == HANDSHAKE_OK && !origin_allowed(s, h->origin))
         result = forbid(h, 403, "this origin is not allowed");
     if (result == HANDSHAKE_OK && offers_are_malformed(s, h))
         result = forbid(h, 400, "malformed Sec-WebSocket-Extensions");
