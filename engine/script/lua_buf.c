@@ -4,21 +4,21 @@
 
 static const char *const META = "mixengine.buf";
 
-struct view {
+struct buf_view {
     struct session *session; /* NULL: not valid */
     size_t len, position;
 };
 
-static struct view *check_view(lua_State *L, int arg)
+static struct buf_view *check_view(lua_State *L, int arg)
 {
-    struct view *view = luaL_checkudata(L, arg, META);
+    struct buf_view *view = luaL_checkudata(L, arg, META);
     luaL_argcheck(L, view->session, arg,
                   "buf is valid only during the protocol_input that it was given to");
     return view;
 }
 
 /* The input may have grown, or be gone, since protocol_input was suspended. */
-static const char *bytes_of(const struct view *view, size_t *len)
+static const char *bytes_of(const struct buf_view *view, size_t *len)
 {
     size_t there;
     const char *data = session_input(view->session, &there);
@@ -55,7 +55,7 @@ static int buf_tostring(lua_State *L)
 
 static int buf_read(lua_State *L)
 {
-    struct view *view = check_view(L, 1);
+    struct buf_view *view = check_view(L, 1);
     lua_Integer n = luaL_checkinteger(L, 2);
     luaL_argcheck(L, n >= 0, 2, "a count of bytes, 0 or more");
     size_t len;
@@ -88,24 +88,30 @@ void lua_buf_open(lua_State *L)
     lua_pop(L, 1);
 }
 
-void lua_buf_new(lua_State *L)
+void lua_buf_push_meta(lua_State *L)
 {
-    struct view *view = lua_newuserdata(L, sizeof *view);
+    luaL_getmetatable(L, META);
+}
+
+struct buf_view *lua_buf_new(lua_State *L)
+{
+    struct buf_view *view = lua_newuserdata(L, sizeof *view);
     memset(view, 0, sizeof *view);
     luaL_getmetatable(L, META);
     lua_pushvalue(L, -1);
     lua_setfenv(L, -3); /* else it would keep the globals of the generation in which it is made */
     lua_setmetatable(L, -2);
+    return view;
 }
 
-void lua_buf_attach(struct task *task, struct session *s)
+void lua_buf_point(struct buf_view *view, struct session *s)
 {
-    lua_State *L = task->L;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->buf_ref);
-    struct view *view = lua_touserdata(L, -1);
-    *view = (struct view){.session = s};
+    *view = (struct buf_view){.session = s};
     if (s)
         session_input(s, &view->len);
-    else
-        lua_pop(L, 1);
+}
+
+const char *lua_buf_bytes(const struct buf_view *view, size_t *len)
+{
+    return view->session ? bytes_of(view, len) : NULL;
 }

@@ -11,20 +11,15 @@
 static const char *const META = "mixengine.conn";
 static const char *const PROBE_META = "mixengine.probe";
 
-/* Scripts hold ids, never pointers: one that outlives its connection finds nothing. */
-struct handle {
-    uint64_t id;
-};
-
 static int touch_probe(lua_State *L)
 {
     vm_of(L)->probe_touched = true;
     return luaL_error(L, "this encoding depends on the connection");
 }
 
-static struct handle *check_handle(lua_State *L, int arg)
+static struct conn_handle *check_handle(lua_State *L, int arg)
 {
-    struct handle *handle = luaL_testudata(L, arg, META);
+    struct conn_handle *handle = luaL_testudata(L, arg, META);
     if (!handle && luaL_testudata(L, arg, PROBE_META))
         touch_probe(L);
     return handle ? handle : luaL_checkudata(L, arg, META);
@@ -42,7 +37,7 @@ void lua_conn_push(lua_State *L, struct session *s)
         lua_rawgeti(L, LUA_REGISTRYINDEX, s->conn_ref);
         return;
     }
-    struct handle *handle = lua_newuserdata(L, sizeof *handle);
+    struct conn_handle *handle = lua_newuserdata(L, sizeof *handle);
     handle->id = s->id;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->vm->conn_meta);
     lua_pushvalue(L, -1);
@@ -319,9 +314,8 @@ static int conn_clear_buffer(lua_State *L)
 
 /* -- the current connection, and the probe -- */
 
-struct session *lua_conn_current(lua_State *L)
+struct session *lua_conn_current(struct vm *vm)
 {
-    struct vm *vm = vm_of(L);
     struct session *s = vm->env->current;
     vm->probe_touched = true;
     return s && s->vm == vm ? s : NULL;
@@ -329,7 +323,7 @@ struct session *lua_conn_current(lua_State *L)
 
 static int current(lua_State *L)
 {
-    struct session *s = lua_conn_current(L);
+    struct session *s = lua_conn_current(vm_of(L));
     if (!s)
         return lua_fail(L, "there is no current connection here");
     lua_conn_push(L, s);

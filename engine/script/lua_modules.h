@@ -22,7 +22,9 @@ void lua_timer_open(lua_State *L);  /* time sleep timer */
 void lua_http_open(lua_State *L);   /* http.request */
 void lua_conn_open(lua_State *L);   /* websocket socket.tcp; the methods of a connection */
 
-/* Functions for lua/protocols/websocket.lua; a luaopen. */
+/* Functions for lua/protocols/websocket.lua: those of C, in a new table; and all of them, a
+ * luaopen. */
+void lua_ws_push(lua_State *L);
 int luaopen_mixengine_websocket(lua_State *L);
 
 /* A command that a script sent was carried out; a push that waited was answered. Take ownership. */

@@ -60,14 +60,3 @@ bool lua_request_path_matches(struct vm *vm, lua_State *L, struct slice uri, str
     lua_pop(L, 1);
     return found;
 }
-
-void lua_request_push_message(lua_State *L, const struct ws_item *message)
-{
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, message->opcode == WS_OP_TEXT ? "text" : "binary");
-    lua_setfield(L, -2, "type");
-    lua_pushlstring(L, message->data, message->len);
-    lua_setfield(L, -2, "data");
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "finish");
-}

@@ -18,6 +18,3 @@ void lua_request_push_server(lua_State *L, const struct session *s, const struct
 
 /* Is the path a plain prefix of the URI, or else a Lua pattern that matches at its beginning? */
 bool lua_request_path_matches(struct vm *vm, lua_State *L, struct slice uri, struct slice path);
-
-/* Pushes { type = "text" or "binary", data = …, finish = true }. */
-void lua_request_push_message(lua_State *L, const struct ws_item *message);

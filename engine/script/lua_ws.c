@@ -1,5 +1,6 @@
-/* The C leaves of lua/protocols/websocket.lua: one call a stage, all byte work in C (session_ws.h),
- * all callbacks of the script in Lua, where they may suspend. */
+/* What lua/protocols/websocket.lua needs of C, but for its calls for each message (dispatch.lua):
+ * all byte work is in C (session_ws.h), all callbacks of the script are called from Lua, where they
+ * may suspend. */
 #include "script/lua_buf.h"
 #include "script/lua_conn.h"
 #include "script/lua_helpers.h"
@@ -11,7 +12,7 @@
 /* In generation 2 no conn is given: the current one is meant. */
 static struct session *session_at(lua_State *L, int arg)
 {
-    return lua_isuserdata(L, arg) ? lua_conn_check(L, arg) : lua_conn_current(L);
+    return lua_isuserdata(L, arg) ? lua_conn_check(L, arg) : lua_conn_current(vm_of(L));
 }
 
 /* accept(buf, conn): queues the 101 answer; returns the headers, which stand in the context too,
@@ -78,42 +79,16 @@ static int read_request(lua_State *L, struct session *s, const char *data, size_
     return 2;
 }
 
-static int read_frames(lua_State *L, struct session *s, const char *data, size_t len)
-{
-    struct ws_item message;
-    size_t taken;
-    if (session_ws_read(s, data, len, &taken, &message)) {
-        lua_request_push_message(L, &message);
-        luaL_unref(L, LUA_REGISTRYINDEX, s->message_ref);
-        s->message_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    }
-    lua_pushinteger(L, (lua_Integer)taken);
-    return 1;
-}
-
-/* input(buf, conn): the length of what was taken, -1 to disconnect; and the request's URI when that
- * was a handshake, which accept() or refuse() must answer. */
+/* input(buf, conn): the length of a request, and its URI, which accept() or refuse() must answer;
+ * -1 to disconnect. Open clients are read by dispatch.lua. */
 static int ws_input(lua_State *L)
 {
     struct session *s = session_at(L, 2);
     size_t len;
     const char *data = lua_buf_check(L, 1, &len);
-    if (!s || s->closing) {
-        lua_pushinteger(L, -1);
-        return 1;
-    }
-    return session_ws_is_open(s) ? read_frames(L, s, data, len) : read_request(L, s, data, len);
-}
-
-/* decode(conn): the message that input() has found, nil when there is none. */
-static int ws_decode_call(lua_State *L)
-{
-    struct session *s = session_at(L, 1);
-    if (!s || s->message_ref == LUA_NOREF)
-        return 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->message_ref);
-    luaL_unref(L, LUA_REGISTRYINDEX, s->message_ref);
-    s->message_ref = LUA_NOREF;
+    if (s && !s->closing)
+        return read_request(L, s, data, len);
+    lua_pushinteger(L, -1);
     return 1;
 }
 
@@ -142,7 +117,7 @@ static int ws_send(lua_State *L)
     return lua_outcome(L, s ? session_ws_send(s, data, len, binary) : SESSION_CLOSED);
 }
 
-int luaopen_mixengine_websocket(lua_State *L)
+void lua_ws_push(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"path_matches", ws_path_matches},
@@ -151,12 +126,24 @@ int luaopen_mixengine_websocket(lua_State *L)
         {"refuse", ws_refuse},
         {"report", ws_report},
         {"send", ws_send},
-        {"decode", ws_decode_call},
         {"encode", ws_encode_call},
         {NULL, NULL},
     };
-    vm_of(L)->websocket = true;
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+}
+
+int luaopen_mixengine_websocket(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    vm->websocket = true;
+    lua_newtable(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->codec);
+    for (lua_pushnil(L); lua_next(L, -2);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_pop(L, 1);
     return 1;
 }

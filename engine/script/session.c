@@ -2,11 +2,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
-#include "script/lua_buf.h"
+#include "script/dispatch.h"
+#include "script/session_input.h"
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
 #include <lauxlib.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -68,8 +68,8 @@ static void forget_lua(struct session *s)
         counter_add(&s->vm->env->stats->contexts, -1);
     luaL_unref(L, LUA_REGISTRYINDEX, s->context_ref);
     luaL_unref(L, LUA_REGISTRYINDEX, s->conn_ref);
-    luaL_unref(L, LUA_REGISTRYINDEX, s->message_ref);
-    s->context_ref = s->conn_ref = s->message_ref = LUA_NOREF;
+    s->context_ref = s->conn_ref = LUA_NOREF;
+    dispatch_forget(s);
     session_ws_free(s);
 }
 
@@ -142,7 +142,7 @@ const char *session_input(const struct session *s, size_t *len)
 
 void session_discard_input(struct session *s)
 {
-    if (s->vm->protocol->read)
+    if (s->vm->protocol->next)
         return;
     s->discarded = true;
     s->starved = false;
@@ -188,12 +188,8 @@ static int push_call(struct session *s)
     if (!push_handler(s, L))
         return -1;
     lua_insert(L, 1);
-    if (s->stage == STAGE_INPUT) {
-        session_input(s, &s->seen);
-        lua_buf_attach(s->task, s);
-    } else if (s->stage == STAGE_CLOSE) {
+    if (s->stage == STAGE_CLOSE)
         lua_pushstring(L, s->why);
-    }
     s->vm->protocol->push_connection(s, L);
     return lua_gettop(L) - 1;
 }
@@ -207,74 +203,13 @@ static void after_connect(struct session *s, enum task_status status)
     s->stage = STAGE_INPUT;
 }
 
-static bool packet_length(struct session *s, size_t there, size_t *n)
-{
-    lua_State *L = s->task->L;
-    lua_Number value = lua_tonumber(L, 1);
-    const char *wrong = NULL;
-    if (lua_type(L, 1) != LUA_TNUMBER || value != floor(value))
-        wrong = "must return an integer: the packet's length, 0 to wait, -1 to disconnect";
-    else if (value < -1)
-        wrong = "returned less than -1";
-    else if (value > (lua_Number)there && !s->discarded)
-        wrong = "returned a length past the end of buf";
-    if (wrong) {
-        log_error("script", "protocol_input of client %llu (%s) %s (got %s, buf has %zu bytes)",
-                  (unsigned long long)s->id, s->remote, wrong,
-                  lua_isnumber(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1), there);
-        counter_add(&s->vm->stats->script_errors[HANDLER_INPUT], 1);
-        session_close(s, CLOSE_ERROR, "protocol_input returned a wrong length");
-        return false;
-    }
-    if (value == -1) {
-        session_close(s, CLOSE_PROTOCOL, "protocol_input returned -1");
-        return false;
-    }
-    *n = s->discarded ? 0 : (size_t)value;
-    return true;
-}
-
-static void take_packet(struct session *s, size_t n)
-{
-    size_t there;
-    const char *data = session_input(s, &there);
-    lua_settop(s->task->L, 0);
-    lua_pushlstring(s->task->L, data, n);
-    session_ws_packet(s);
-    session_take(s, n);
-    s->stage = STAGE_DECODE;
-}
-
+/* The loop has returned, or failed at the stage that it was in. */
 static void after_input(struct session *s, enum task_status status)
 {
-    size_t there, n;
-    session_input(s, &there);
-    if (status == TASK_FAILED)
+    if (status == TASK_FAILED && s->stage == STAGE_INPUT)
         session_close(s, CLOSE_ERROR, "error in protocol_input");
-    else if (!s->closing && packet_length(s, there, &n)) {
-        if (n > 0)
-            take_packet(s, n);
-        else
-            s->starved = !s->discarded;
-    }
-    lua_buf_attach(s->task, NULL);
-}
-
-static void after_decode(struct session *s, enum task_status status)
-{
-    if (status == TASK_FAILED)
+    else if (status == TASK_FAILED && s->stage == STAGE_DECODE)
         session_close(s, CLOSE_ERROR, "error in protocol_decode");
-    lua_State *L = s->task->L;
-    bool message = status == TASK_DONE && !lua_isnoneornil(L, 1);
-    lua_settop(L, message ? 1 : 0);
-    s->stage = message ? STAGE_MESSAGE : STAGE_INPUT;
-    if (message)
-        counter_add(&s->vm->stats->read_messages, 1);
-}
-
-static void after_message(struct session *s, enum task_status status)
-{
-    (void)status;
     s->stage = STAGE_INPUT;
 }
 
@@ -287,37 +222,17 @@ static void after_close(struct session *s, enum task_status status)
 static void finish(struct session *s, enum task_status status)
 {
     static void (*const after[])(struct session *, enum task_status) = {
-        [STAGE_CONNECT] = after_connect, [STAGE_INPUT] = after_input, [STAGE_DECODE] = after_decode,
-        [STAGE_MESSAGE] = after_message, [STAGE_CLOSE] = after_close,
+        [STAGE_CONNECT] = after_connect, [STAGE_INPUT] = after_input, [STAGE_DECODE] = after_input,
+        [STAGE_MESSAGE] = after_input,   [STAGE_CLOSE] = after_close,
     };
-    enum session_stage stage = s->stage;
-    after[stage](s, status);
-    if (s->stage == STAGE_INPUT && stage != STAGE_DECODE)
+    after[s->stage](s, status);
+    if (s->task)
         lua_settop(s->task->L, 0);
 }
 
 /* False when the handler was suspended. */
-static bool run_stage(struct session *s)
+static bool resume(struct session *s, int args)
 {
-    if (s->task && (s->stage == STAGE_INPUT || s->stage == STAGE_CLOSE))
-        task_renew(s->task); /* a packet is served by one generation */
-    if (s->stage == STAGE_INPUT && s->vm->protocol->read) {
-        s->vm->protocol->read(s);
-        return true;
-    }
-    s->discarded = false;
-    s->greeted |= s->stage == STAGE_CONNECT;
-    int args = push_call(s);
-    if (args < 0 && s->stage == STAGE_INPUT) {
-        log_error("script", "%s defines no protocol_input", s->vm->server->entry);
-        session_close(s, CLOSE_ERROR, "the script defines no protocol_input");
-        return true;
-    }
-    if (args < 0) {
-        /* Without a decoder the packet itself is the message. */
-        finish(s, TASK_DONE);
-        return true;
-    }
     enum task_status status = task_resume(s->task, args, s->handler);
     if (status == TASK_SUSPENDED) {
         s->suspended = true;
@@ -329,11 +244,34 @@ static bool run_stage(struct session *s)
     return true;
 }
 
-static bool wants_input(const struct session *s)
+static bool run_input(struct session *s)
 {
-    size_t len;
-    session_input(s, &len);
-    return len == 0 || s->starved;
+    const struct session_protocol *protocol = s->vm->protocol;
+    if (protocol->open && !session_ws_is_open(s)) {
+        protocol->open(s);
+        return true;
+    }
+    if (!dispatch_has_work(s))
+        return true;
+    lua_State *L = session_stack(s);
+    s->handler = protocol->next ? "on_message" : "protocol_input";
+    s->stage = protocol->next ? STAGE_MESSAGE : STAGE_INPUT;
+    return resume(s, dispatch_push(s, L));
+}
+
+/* False when the handler was suspended. */
+static bool run_stage(struct session *s)
+{
+    if (s->task && (s->stage == STAGE_INPUT || s->stage == STAGE_CLOSE))
+        task_renew(s->task); /* a packet is served by one generation */
+    if (s->stage == STAGE_INPUT)
+        return run_input(s);
+    s->greeted |= s->stage == STAGE_CONNECT;
+    int args = push_call(s);
+    if (args >= 0)
+        return resume(s, args);
+    finish(s, TASK_DONE);
+    return true;
 }
 
 /* One stage; false when there is nothing to do for now. */
@@ -347,7 +285,7 @@ static bool step(struct session *s)
             return false;
         }
         s->stage = STAGE_CLOSE;
-    } else if (s->stage == STAGE_INPUT && wants_input(s)) {
+    } else if (s->stage == STAGE_INPUT && session_wants_input(s)) {
         if (!s->ended)
             return false;
         session_close(s, CLOSE_CLIENT, NULL);
@@ -455,7 +393,7 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     s->vm = vm;
     s->terms = terms_ref(vm->terms);
     s->stage = vm->protocol->first;
-    s->conn_ref = s->context_ref = s->message_ref = LUA_NOREF;
+    s->conn_ref = s->context_ref = LUA_NOREF;
     list_init(&s->in_ready);
     list_init(&s->in_all);
     session_set_remote(s, &accepted->peer);

@@ -46,7 +46,8 @@ struct session {
     bool discarded; /* the script dropped it during protocol_input */
     /* Lua: registry references, LUA_NOREF where there is none yet */
     int conn_ref, context_ref;
-    int message_ref;        /* what the shipped WebSocket codec's decode() hands out next */
+    uint8_t message; /* the shipped WebSocket codec's decode() hands one out next: its opcode; 0:
+                        none */
     uint64_t context_bytes; /* set by consumers since it was last measured, at most */
     bool plain;             /* it has sent packets that are not the shipped WebSocket codec's */
     struct session_ws *ws;  /* of a client that speaks WebSocket (session_ws.h) */

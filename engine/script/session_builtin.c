@@ -1,6 +1,7 @@
 /* The built-in `protocol: websocket`: the script sees whole messages only. No coroutine is taken
  * before there is something for a handler. */
 #include "script/lua_request.h"
+#include "script/session_input.h"
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
 #include <lauxlib.h>
@@ -13,9 +14,11 @@ static bool path_is_served(struct vm *vm, struct slice uri)
 }
 
 /* Nothing of the script has run before this is done. */
-static void shake_hands(struct session *s, const char *data, size_t len)
+static void shake_hands(struct session *s)
 {
     struct handshake h;
+    size_t len;
+    const char *data = session_input(s, &len);
     enum handshake_result result = session_ws_request(s, data, len, &h);
     s->starved = result == HANDSHAKE_MORE;
     if (result != HANDSHAKE_OK)
@@ -32,28 +35,17 @@ static void shake_hands(struct session *s, const char *data, size_t len)
     s->stage = STAGE_CONNECT;
 }
 
-static void take_message(struct session *s, const char *data, size_t len)
+static bool next_message(struct session *s, struct ws_item *message)
 {
-    struct ws_item message;
-    size_t taken;
-    bool found = session_ws_read(s, data, len, &taken, &message);
+    /* After a suspension the run ends: the connection's input is let go first (session_turn). */
+    if (s->suspended || s->closing)
+        return false;
+    size_t len, taken;
+    const char *data = session_input(s, &len);
+    bool found = session_ws_read(s, data, len, &taken, message);
     session_take(s, taken);
     s->starved = !found;
-    if (!found)
-        return;
-    lua_request_push_message(session_stack(s), &message);
-    counter_add(&s->vm->stats->read_messages, 1);
-    s->stage = STAGE_MESSAGE;
-}
-
-static void read_input(struct session *s)
-{
-    size_t len;
-    const char *data = session_input(s, &len);
-    if (session_ws_is_open(s))
-        take_message(s, data, len);
-    else
-        shake_hands(s, data, len);
+    return found && session_begin_message(s);
 }
 
 static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
@@ -69,11 +61,11 @@ const struct session_protocol session_builtin_websocket = {
     .handlers =
         {
             [STAGE_CONNECT] = {"on_handshake", "on_connect"},
-            [STAGE_MESSAGE] = {"on_message"},
             [STAGE_CLOSE] = {"on_close"},
         },
     .push_connection = session_protocol_push_id,
-    .read = read_input,
+    .open = shake_hands,
+    .next = next_message,
     .encode = encode,
     .variant = session_ws_variant,
     .send = session_ws_send,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "proto/ws.h"
 #include "script/session.h"
 #include <limits.h>
 
@@ -13,7 +14,8 @@ enum { HANDLER_NAMES = 2 };
 struct session_protocol {
     enum session_stage first; /* of a new connection */
 
-    /* The script's function for each stage, or, where it has none of that name, the next. */
+    /* The script's function for the stages that begin and end a connection, or, where it has none
+     * of that name, the next. What comes between is served by a loop of dispatch.lua. */
     const char *handlers[STAGE_OVER][HANDLER_NAMES];
 
     /* Adds what tells the connection to the arguments of the stage's handler, which stand on L
@@ -24,9 +26,11 @@ struct session_protocol {
      * all. NULL: nothing tells it. */
     void (*push_encoder_connection)(struct vm *vm, struct session *s, lua_State *L);
 
-    /* STAGE_INPUT without a script: takes input (session_take), and sets the stage that follows,
-     * with its values on session_stack; or s->starved. NULL: handlers[STAGE_INPUT] does. */
-    void (*read)(struct session *s);
+    /* Where the engine reads the input itself: `open` reads the request that comes first; from then
+     * on `next` takes input up to the end of a whole message (false: there is none, s->starved).
+     * NULL: the script's protocol_input does. */
+    void (*open)(struct session *s);
+    bool (*next)(struct session *s, struct ws_item *message);
 
     /* A message as a frame for one session, or for all (NULL). NULL and *why: an error. With `s`
      * NULL, *why is NULL when the encoding depends on the connection. */

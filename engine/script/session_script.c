@@ -77,9 +77,6 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
 /* clang-format off */
 #define SCRIPT_HANDLERS {                       \
     [STAGE_CONNECT] = {"on_connect"},           \
-    [STAGE_INPUT] = {"protocol_input"},         \
-    [STAGE_DECODE] = {"protocol_decode"},       \
-    [STAGE_MESSAGE] = {"on_message"},           \
     [STAGE_CLOSE] = {"on_close"},               \
 }
 /* clang-format on */

@@ -59,8 +59,8 @@ static struct task *make(struct vm *vm)
     task->key_ref = LUA_NOREF;
     list_init(&task->idle);
     new_coroutine(task);
-    lua_buf_new(vm->L);
-    task->buf_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+    task->view = lua_buf_new(vm->L);
+    task->view_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
     enroll(vm->env, task);
     task_renew(task);
     return task;
@@ -77,7 +77,7 @@ struct task *task_new(struct vm *vm, struct session *session)
 void task_release(struct task *task)
 {
     lua_settop(task->L, 0);
-    lua_buf_attach(task, NULL);
+    lua_buf_point(task->view, NULL);
     task->session = NULL;
     task->job = NULL;
     task_renew(task);
@@ -98,7 +98,8 @@ static enum task_status fail(struct task *task, const char *what)
     lua_State *L = task->L;
     const char *text = lua_tostring(L, -1);
     luaL_traceback(task->vm->L, L, text ? text : "(error object is not a string)", 0);
-    vm_log_error(task->vm, task->vm->L, what, task->session ? task->session->id : 0);
+    const struct session *s = task->session;
+    vm_log_error(task->vm, task->vm->L, s ? s->handler : what, s ? s->id : 0);
     replace_coroutine(task);
     return TASK_FAILED;
 }

@@ -25,8 +25,9 @@ struct task_wait {
 struct task {
     struct vm *vm;
     lua_State *L;
-    int ref;     /* keeps L alive */
-    int buf_ref; /* its view of unread input (lua_buf.h) */
+    int ref;               /* keeps L alive */
+    struct buf_view *view; /* of unread input (lua_buf.h) */
+    int view_ref;
     struct list idle;
     uint32_t index, turn;          /* its tag: the turn changes with each wait */
     struct generation *generation; /* whose globals L has */

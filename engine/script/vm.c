@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
+#include "script/dispatch.h"
 #include "script/generation.h"
 #include "script/lua_buf.h"
 #include "script/lua_headers.h"
@@ -151,6 +152,7 @@ static int open_all(lua_State *L)
     lua_newtable(L);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         parts[i](L);
+    dispatch_open(L);
     lua_setglobal(L, "mix");
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "preload");
@@ -349,6 +351,12 @@ void vm_abort(struct vm *vm)
     vm->prepared = NULL;
 }
 
+/* Compiled code keeps what it was compiled of: the handlers of the generation before. */
+static void forget_traces(lua_State *L)
+{
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+}
+
 void vm_commit(struct vm *vm)
 {
     struct generation *old = vm->current;
@@ -356,6 +364,7 @@ void vm_commit(struct vm *vm)
     vm->prepared = NULL;
     vm->websocket = vm->current->websocket;
     generation_enter(vm->current);
+    forget_traces(vm->L);
     tasks_renew(vm);
     lua_timers_start(vm->current);
     if (old)

@@ -24,7 +24,16 @@ struct vm {
     struct generation *loading;            /* whose chunk or init runs; NULL: none */
     struct generation *running;            /* whose globals are in force */
     uint64_t limit_ms;                     /* for the one that is loaded */
-    int conn_meta;                         /* registry references */
+    struct dispatch_box {
+        const char *data; /* the first four as dispatch.lua declares them */
+        size_t len;
+        int32_t binary, slot;
+        bool full;
+    } box;                             /* between the dispatch loop and its leaves */
+    int serve_messages, serve_packets; /* registry references: the loops */
+    int waiting;                       /* what the codec's decode() is to hand out, by slot */
+    int codec;                         /* the functions of mixengine.websocket */
+    int conn_meta;
     int probe; /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
     bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
