@@ -15,8 +15,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROTO = "engine/proto/"
 TESTS = ["ws", "utf8", "handshake", "deflate", "deflate_offer"]
-SOURCES = [PROTO + "base64.c", PROTO + "ws.c", PROTO + "utf8.c", PROTO + "handshake.c",
-           PROTO + "deflate.c", PROTO + "deflate_offer.c",
+SOURCES = [PROTO + "base64.c", PROTO + "ws.c", PROTO + "ws_frame.c", PROTO + "utf8.c",
+           PROTO + "handshake.c", PROTO + "deflate.c", PROTO + "deflate_offer.c",
            "engine/base/blob.c", "engine/base/buf.c", "engine/base/mem.c", "engine/base/check.c"]
 NOT_COPIED = shutil.ignore_patterns(".git", "build*", "__pycache__", "node_modules")
 
@@ -131,7 +131,7 @@ MUTANTS = [
     ("limit is one byte low", "ws.c",
      "header->len > room_for(decoder, header)", "header->len >= room_for(decoder, header)"),
     ("limit holds for control frames", "ws.c", "!(header->opcode & BIT_CONTROL) &&", ""),
-    ("mask wrong at odd places", "ws.c", "mask[i % MASK_LEN]", "mask[i % MASK_LEN & 2]"),
+    ("mask wrong at odd places", "ws_frame.c", "mask[i % MASK_LEN]", "mask[i % MASK_LEN & 2]"),
     ("mask starts anew with each piece", "ws.c", "turn_mask(decoder->mask, len);", ""),
     ("pieces overwrite each other", "ws.c", "reserve(decoder, len);\n    unmask_next",
      "reserve(decoder, len) - decoder->message.len;\n    unmask_next"),
@@ -153,7 +153,11 @@ MUTANTS = [
     ("close reason unchecked", "ws.c", "if (!utf8_valid(item->data, item->len))\n"
      "        return fail(", "if (false)\n        return fail("),
     ("frames after the end are heard", "ws.c", "decoder->over = true;", ""),
-    ("65535 bytes sent with a 64-bit length", "ws.c", "len > UINT16_MAX ? 8",
+    ("a payload that moves is cut", "ws_frame.c", "memmove(payload, frame + ROOM, len)",
+     "memmove(payload, frame + ROOM, len - (len > 0))"),
+    ("a client's frame not masked", "ws_frame.c", "header[1] | BIT_MASKED", "header[1] | 0"),
+    ("the mask does not count to a frame", "ws_frame.c", "? (size_t)MASK_LEN : 0", "? 0 : 0"),
+    ("65535 bytes sent with a 64-bit length", "ws_frame.c", "len > UINT16_MAX ? 8",
      "len >= UINT16_MAX ? 8"),
     ("close reason cut inside a character", "ws.c",
      "utf8_prefix(reason, strnlen(reason, REASON_MAX))", "strnlen(reason, REASON_MAX)"),

@@ -3,12 +3,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/decimal.h"
 #include "base/json_string.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/slots.h"
 #include "base/sources.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -93,6 +95,35 @@ static void test_json_strings_are_escaped(void **state)
     json_string_append(&buf, "", 0);
     assert_int_equal(buf.len, 2);
     buf_free(&buf);
+}
+
+/* Any byte at any place, with more of its kind behind the end. */
+static void test_plain_runs_end_where_they_must(void **state)
+{
+    (void)state;
+    char text[24];
+    for (int c = 0; c < 256; c++) {
+        bool plain = c >= 0x20 && c != '"' && c != '\\';
+        for (size_t at = 0; at < 20; at++) {
+            memset(text, '"', sizeof text);
+            memset(text, at % 2 ? 0x80 : 0x20, 20);
+            text[at] = (char)c;
+            assert_int_equal(json_plain_run(text, 20), plain ? 20 : at);
+        }
+    }
+    assert_int_equal(json_plain_run(text, 0), 0);
+}
+
+static void test_decimal_numbers(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[] = {0, 7, 10, 99, 100, 9007199254740993, UINT64_MAX};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char text[DECIMAL_TEXT], expected[DECIMAL_TEXT];
+        snprintf(expected, sizeof expected, "%" PRIu64, numbers[i]);
+        assert_int_equal(decimal_format(numbers[i], text), strlen(expected));
+        assert_string_equal(text, expected);
+    }
 }
 
 static void test_strings_are_copied(void **state)
@@ -421,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_buf_grows_and_is_consumed),
         cmocka_unit_test(test_buf_printf_at_the_edge_of_its_room),
         cmocka_unit_test(test_json_strings_are_escaped),
+        cmocka_unit_test(test_plain_runs_end_where_they_must),
+        cmocka_unit_test(test_decimal_numbers),
         cmocka_unit_test(test_strings_are_copied),
         cmocka_unit_test(test_blob_is_shared_by_threads),
         cmocka_unit_test(test_blob_to_be_filled_in),

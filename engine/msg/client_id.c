@@ -1,6 +1,4 @@
 #include "msg/client_id.h"
-#include <inttypes.h>
-#include <stdio.h>
 
 bool client_id_parse(const char *text, size_t len, uint64_t *id)
 {
@@ -18,5 +16,5 @@ bool client_id_parse(const char *text, size_t len, uint64_t *id)
 
 int client_id_format(uint64_t id, char text[CLIENT_ID_TEXT])
 {
-    return snprintf(text, CLIENT_ID_TEXT, "%" PRIu64, id);
+    return (int)decimal_format(id, text);
 }

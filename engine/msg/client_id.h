@@ -3,6 +3,7 @@
  * decimal strings. 0 is no client. */
 #pragma once
 
+#include "base/decimal.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,7 +33,7 @@ static inline uint64_t client_number(uint64_t id)
 /* Decimal digits alone, at most 2^63 - 1; false for anything else. */
 bool client_id_parse(const char *text, size_t len, uint64_t *id);
 
-enum { CLIENT_ID_TEXT = 20 }; /* digits and NUL */
+enum { CLIENT_ID_TEXT = DECIMAL_TEXT }; /* digits and NUL */
 
 /* Returns the count of digits written. */
 int client_id_format(uint64_t id, char text[CLIENT_ID_TEXT]);

@@ -61,21 +61,6 @@ bool ws_decoder_pending(const struct ws_decoder *decoder)
     return decoder->opcode != WS_OP_CONTINUATION;
 }
 
-static void unmask(char *to, const char *from, size_t len, const uint8_t mask[MASK_LEN])
-{
-    uint64_t key, word;
-    memcpy(&key, mask, MASK_LEN);
-    memcpy((char *)&key + MASK_LEN, mask, MASK_LEN);
-    size_t i = 0;
-    for (; len - i >= sizeof(word); i += sizeof(word)) {
-        memcpy(&word, from + i, sizeof(word));
-        word ^= key;
-        memcpy(to + i, &word, sizeof(word));
-    }
-    for (; i < len; i++)
-        to[i] = (char)(from[i] ^ mask[i % MASK_LEN]);
-}
-
 static void turn_mask(uint8_t mask[MASK_LEN], size_t by)
 {
     uint8_t old[MASK_LEN];
@@ -225,7 +210,7 @@ static void take_whole(struct buf *scratch, const struct header *header, const c
     size_t len = (size_t)header->len;
     scratch->len = 0;
     char *to = buf_reserve(scratch, len + 1);
-    unmask(to, payload, len, header->mask);
+    ws_mask(to, payload, len, header->mask);
     scratch->len = len;
     *item = (struct ws_item){.opcode = header->opcode, .data = to, .len = len};
 }
@@ -291,7 +276,7 @@ static char *reserve(struct ws_decoder *decoder, size_t extra)
 
 static void unmask_next(struct ws_decoder *decoder, char *to, const char *data, size_t len)
 {
-    unmask(to, data, len, decoder->mask);
+    ws_mask(to, data, len, decoder->mask);
     turn_mask(decoder->mask, len);
     decoder->left -= len;
 }
@@ -453,16 +438,6 @@ enum ws_event ws_decode(struct ws_decoder *decoder, struct buf *scratch, const c
     if (decoder->over)
         *eaten = len;
     return event;
-}
-
-size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len)
-{
-    size_t size = len > UINT16_MAX ? 8 : len > CONTROL_MAX ? 2 : 0;
-    out[0] = (char)(BIT_FIN | opcode);
-    out[1] = (char)(size == 8 ? LENGTH_64 : size == 2 ? LENGTH_16 : len);
-    for (size_t i = 0; i < size; i++)
-        out[2 + i] = (char)((uint64_t)len >> 8 * (size - 1 - i));
-    return 2 + size;
 }
 
 size_t ws_header_packed(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len)

@@ -13,17 +13,9 @@
 #include "base/buf.h"
 #include "proto/deflate.h"
 #include "proto/utf8.h"
+#include "proto/ws_frame.h"
 #include <stdbool.h>
 #include <stdint.h>
-
-enum ws_opcode {
-    WS_OP_CONTINUATION = 0,
-    WS_OP_TEXT = 1,
-    WS_OP_BINARY = 2,
-    WS_OP_CLOSE = 8,
-    WS_OP_PING = 9,
-    WS_OP_PONG = 10,
-};
 
 /* Most that a decoder leaves uneaten: a header and the payload of a control frame, less one byte.
  */
@@ -79,12 +71,7 @@ enum ws_event ws_decode(struct ws_decoder *decoder, struct buf *scratch, const c
  */
 bool ws_decoder_pending(const struct ws_decoder *decoder);
 
-enum { WS_HEADER_MAX = 10 };
-
-/* Writes the header of an unmasked final frame; returns its length. */
-size_t ws_header(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
-
-/* The same of a compressed message; `len` is the compressed length. */
+/* As ws_header, of a compressed message; `len` is the compressed length. */
 size_t ws_header_packed(char out[WS_HEADER_MAX], enum ws_opcode opcode, size_t len);
 
 /* Appends a whole unmasked frame. */

@@ -1092,6 +1092,55 @@ static void headers_byte_for_byte(void **state)
     }
 }
 
+/* Appends a frame behind what is there; of a client when there is a key. */
+static size_t build_frame(struct buf *out, const struct buf *payload, size_t len,
+                          const uint8_t *key)
+{
+    size_t begun = ws_frame_begin(out);
+    buf_append(out, payload->data, len);
+    assert_int_equal(ws_frame_payload(out, begun), len);
+    ws_frame_end(out, begun, WS_OP_BINARY, key);
+    assert_int_equal(ws_frame_size(out->data + begun), out->len - begun);
+    return begun;
+}
+
+static void check_masked(const char *frame, size_t frame_len, const struct buf *payload, size_t len)
+{
+    struct ws_decoder decoder;
+    struct ws_item item;
+    struct buf scratch = {0};
+    size_t eaten;
+    ws_decoder_init(&decoder, UINT32_MAX);
+    assert_int_equal(ws_decode(&decoder, &scratch, frame, frame_len, &eaten, &item), WS_MESSAGE);
+    assert_int_equal(eaten, frame_len);
+    assert_int_equal(item.len, len);
+    assert_memory_equal(item.data, payload->data, len);
+    ws_decoder_fini(&decoder);
+    buf_free(&scratch);
+}
+
+static void frames_are_built_in_place(void **state)
+{
+    static const size_t lengths[] = {0, 1, 7, 125, 126, 127, 65535, 65536, 65537};
+    static const uint8_t key[4] = {0x12, 0, 0xFF, 0x81};
+    struct buf payload = {0}, out = {0}, want = {0};
+    (void)state;
+    for (size_t i = 0; i < 65537; i++)
+        buf_append_char(&payload, (char)(i * 7));
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        size_t begun = build_frame(&out, &payload, lengths[i], NULL);
+        ws_encode(&want, WS_OP_BINARY, payload.data, lengths[i]);
+        assert_int_equal(out.len, want.len);
+        begun = build_frame(&out, &payload, lengths[i], key);
+        check_masked(out.data + begun, out.len - begun, &payload, lengths[i]);
+        out.len = begun;
+    }
+    assert_memory_equal(out.data, want.data, want.len);
+    buf_free(&payload);
+    buf_free(&want);
+    buf_free(&out);
+}
+
 static void check_encoded_close(uint16_t code, const char *reason, const void *want, size_t len)
 {
     struct buf out = {0};
@@ -1183,6 +1232,7 @@ int main(void)
         COMPRESSED(bombs_end_at_the_limit, kept),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(headers_byte_for_byte),
+        cmocka_unit_test(frames_are_built_in_place),
         cmocka_unit_test(encoded_close_frames),
     };
     return cmocka_run_group_tests_name("ws", tests, NULL, NULL);
