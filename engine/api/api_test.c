@@ -832,6 +832,11 @@ static void replies_keep_the_order_of_requests(void **state)
     close(fd);
 }
 
+static void cork(int fd, int on)
+{
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on), 0);
+}
+
 static void silent_workers_are_given_up(void **state)
 {
     struct world *w = *state;
@@ -839,7 +844,7 @@ static void silent_workers_are_given_up(void **state)
     start(w);
     int fd = ws_dial(w);
     /* Read in one go, so that what is known and what is not are owed together. */
-    socket_cork(fd, true);
+    cork(fd, 1);
     ws_send(fd, "ping");
     ws_send(fd,
             with_client("{\"m\":\"mesh.send\",\"p\":{\"c\":\"ID\",\"d\":\"x\"},\"i\":1}", HELD));
@@ -847,7 +852,7 @@ static void silent_workers_are_given_up(void **state)
     ws_send(fd,
             with_client("{\"m\":\"conn.call\",\"p\":{\"c\":\"ID\",\"f\":\"set_context\"},\"i\":3}",
                         HELD));
-    socket_cork(fd, false);
+    cork(fd, 0);
     expect(fd, "pong");
     expect(fd, "{\"E\":{\"c\":401,\"m\":\"the worker does not answer\"},\"i\":1}");
     expect(fd, "{\"E\":null,\"r\":{\"s\":2,\"f\":1,\"t\":3},\"i\":2}");

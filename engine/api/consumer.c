@@ -1,15 +1,17 @@
 #include "api/consumer.h"
 #include "api/caller.h"
+#include "api/request_scan.h"
 #include "api/socket.h"
 #include "api/window.h"
 #include "base/address.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "msg/client_id.h"
+#include "proto/ws.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_STEP = 8 << 10 };
+enum { BATCH_STEP = 16 << 10 };
 
 /* What the events of one topic look like to this connection. */
 struct subscription {
@@ -24,7 +26,7 @@ struct consumer {
     struct caller caller; /* owed its replies */
     enum envelope_spelling spelling;
     struct buf frame; /* a message whose end has not come */
-    struct buf out;   /* one frame on its way, after LWS_PRE bytes */
+    struct buf out;   /* frames on their way */
     struct queue_consumer *queue;
     struct subscription *subscriptions;
     size_t subscription_count;
@@ -239,7 +241,7 @@ static void on_message(struct consumer *c, const char *text, size_t len)
     struct request request;
     if (lws_frame_is_binary(c->wsi))
         request_refuse(&request, c->spelling, "a binary frame: requests are text");
-    else
+    else if (!request_scan(&request, text, len))
         request_parse(&request, text, len, c->spelling);
     c->spelling = request.spelling;
     do_request(c, &request, len);
@@ -272,31 +274,17 @@ int consumer_on_receive(struct consumer *c, const void *data, size_t len)
 
 /* ---- writing ---- */
 
-static void begin_frame(struct consumer *c)
-{
-    c->out.len = 0;
-    memset(buf_reserve(&c->out, LWS_PRE), 0, LWS_PRE);
-    c->out.len = LWS_PRE;
-}
-
-/* Returns the bytes of the frame, or -1: the connection is broken. */
-static int end_frame(struct consumer *c)
-{
-    size_t len = c->out.len - LWS_PRE;
-    int sent = lws_write(c->wsi, (unsigned char *)c->out.data + LWS_PRE, len, LWS_WRITE_TEXT);
-    return sent < 0 ? -1 : (int)len;
-}
-
-/* 0: there is none that could go out now. */
-static int write_reply(struct consumer *c)
+/* False: there is none that could go out now. */
+static bool add_reply(struct consumer *c)
 {
     struct reply *reply = pending_front(&c->caller.owed);
     if (!reply || reply->outstanding > 0)
-        return 0;
-    begin_frame(c);
+        return false;
+    size_t begun = ws_frame_begin(&c->out);
     reply_write(reply, &c->out);
+    ws_frame_end(&c->out, begun, WS_OP_TEXT, NULL);
     caller_drop_front(&c->caller);
-    return end_frame(c);
+    return true;
 }
 
 static const struct subscription *subscription_of(const struct consumer *c, const struct gate *gate)
@@ -307,60 +295,67 @@ static const struct subscription *subscription_of(const struct consumer *c, cons
     return NULL;
 }
 
-static int write_ping(struct consumer *c)
+static void add_ping(struct consumer *c)
 {
-    unsigned char frame[LWS_PRE + WINDOW_PING + 1];
-    size_t len = window_ping(&c->window, (char *)frame + LWS_PRE);
-    return lws_write(c->wsi, frame + LWS_PRE, len, LWS_WRITE_PING);
+    char data[WINDOW_PING + 1];
+    ws_encode(&c->out, WS_OP_PING, data, window_ping(&c->window, data));
 }
 
-/* 0: there is none, or it has not read enough of those before. */
-static int write_event(struct consumer *c)
+static void append_event(struct consumer *c, const struct entry *entry)
 {
-    if (window_is_full(&c->window))
-        return 0;
-    struct entry *entry = c->ready ? queue_take(c->queue) : NULL;
-    if (!entry) {
-        c->ready = false;
-        return 0;
-    }
     const struct subscription *s = subscription_of(c, entry->gate);
     CHECK(s != NULL);
     char client[CLIENT_ID_TEXT];
-    int client_len = client_id_format(entry->client, client);
-    begin_frame(c);
+    size_t client_len = (size_t)client_id_format(entry->client, client);
     buf_append(&c->out, s->head.data, s->head.len);
-    buf_append(&c->out, client, (size_t)client_len);
+    buf_append(&c->out, client, client_len);
     buf_append(&c->out, s->middle.data, s->middle.len);
     buf_append(&c->out, entry->json, entry->len);
     buf_append_str(&c->out, ENVELOPE_EVENT_TAIL);
-    free(entry);
-    c->window.sent += c->out.len - LWS_PRE;
-    c->events++;
-    int len = end_frame(c);
-    if (len > 0 && window_wants_ping(&c->window) && write_ping(c) < 0)
-        return -1;
-    return len;
 }
 
-/* Replies first, then events, while the socket takes them; an entry is not taken before its turn to
- * be written. A socket that is writable at all has room for a third of its buffer, so it is asked
- * once for every BATCH_STEP bytes. Returns -1 when the connection is broken. */
+/* False: there is none, or it has not read enough of those before. */
+static bool add_event(struct consumer *c)
+{
+    if (window_is_full(&c->window))
+        return false;
+    struct entry *entry = c->ready ? queue_take(c->queue) : NULL;
+    if (!entry) {
+        c->ready = false;
+        return false;
+    }
+    size_t begun = ws_frame_begin(&c->out);
+    append_event(c, entry);
+    free(entry);
+    c->window.sent += ws_frame_payload(&c->out, begun);
+    c->events++;
+    ws_frame_end(&c->out, begun, WS_OP_TEXT, NULL);
+    if (window_wants_ping(&c->window))
+        add_ping(c);
+    return true;
+}
+
+/* Replies first, then events; an entry is not taken before its turn to be written. */
+static void fill(struct consumer *c)
+{
+    c->out.len = 0;
+    while (c->out.len < BATCH_STEP && (add_reply(c) || add_event(c)))
+        ;
+}
+
+/* While the socket takes them. One that is writable at all has room for a third of its buffer, so
+ * it is asked once for every BATCH_STEP bytes, which leave in one piece; what it does not take of
+ * them libwebsockets keeps, and counts it as choked. Returns -1 when the connection is broken. */
 static int write_batch(struct consumer *c)
 {
-    size_t bytes = 0, may = 0;
-    for (int i = 0; i < CONSUMER_BATCH_MESSAGES && bytes < CONSUMER_BATCH_BYTES; i++) {
-        if (bytes >= may) {
-            if (lws_send_pipe_choked(c->wsi))
-                return 0;
-            may = bytes + BATCH_STEP;
-        }
-        int len = write_reply(c);
-        if (len == 0)
-            len = write_event(c);
-        if (len <= 0)
-            return len;
-        bytes += (size_t)len;
+    for (size_t bytes = 0; bytes < CONSUMER_BATCH_BYTES; bytes += c->out.len) {
+        if (lws_send_pipe_choked(c->wsi))
+            return 0;
+        fill(c);
+        if (c->out.len == 0)
+            return 0;
+        if (lws_write(c->wsi, (unsigned char *)c->out.data, c->out.len, LWS_WRITE_RAW) < 0)
+            return -1;
     }
     return 0;
 }
@@ -379,9 +374,7 @@ int consumer_on_writable(struct consumer *c)
     if (!has_more(c))
         return 0;
     wheel_clear(&c->api->wheel, &c->stall);
-    socket_cork(fd_of(c), true);
     int status = write_batch(c);
-    socket_cork(fd_of(c), false);
     if (c->out.cap > CONSUMER_BATCH_BYTES)
         buf_free(&c->out);
     if (status < 0)

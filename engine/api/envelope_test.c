@@ -1,5 +1,5 @@
 #include "api/envelope.h"
-#include "api/request.h"
+#include "api/request_scan.h"
 #include "msg/client_id.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,29 +45,41 @@ static void describe_command(struct buf *out, const struct command *c)
     }
 }
 
-/* "SPELLING ID: what it is", in static memory. */
-static const char *parsed(const char *frame, enum envelope_spelling last)
+/* "SPELLING ID: what it is", in static memory. Frees what the request owns. */
+static const char *described(struct request *request)
 {
     static const char *const kinds[] = {"bad",     "consume",     "unconsume",
                                         "command", "server ping", "ping"};
-    struct request request;
     struct buf out = {0};
-    request_parse(&request, frame, strlen(frame), last);
-    buf_printf(&out, "%c %s: ", request.spelling == ENVELOPE_A ? 'A' : 'B',
-               request.id ? request.id : "null");
-    if (request.kind == REQUEST_COMMAND)
-        describe_command(&out, request.command);
+    buf_printf(&out, "%c %s: ", request->spelling == ENVELOPE_A ? 'A' : 'B',
+               request->id ? request->id : "null");
+    if (request->kind == REQUEST_COMMAND)
+        describe_command(&out, request->command);
     else
-        buf_append_str(&out, kinds[request.kind]);
-    if (request.kind == REQUEST_BAD)
-        buf_printf(&out, " %d %s", (int)request.code, request.why);
-    if (request.kind == REQUEST_CONSUME)
-        buf_printf(&out, " %s", request.event);
-    describe_packed(&out, request.topics);
+        buf_append_str(&out, kinds[request->kind]);
+    if (request->kind == REQUEST_BAD)
+        buf_printf(&out, " %d %s", (int)request->code, request->why);
+    if (request->kind == REQUEST_CONSUME)
+        buf_printf(&out, " %s", request->event);
+    describe_packed(&out, request->topics);
     snprintf(text, sizeof text, "%.*s", (int)out.len, out.data);
     buf_free(&out);
-    request_fini(&request);
+    request_fini(request);
     return text;
+}
+
+static const char *parsed(const char *frame, enum envelope_spelling last)
+{
+    struct request request;
+    request_parse(&request, frame, strlen(frame), last);
+    return described(&request);
+}
+
+/* The same of what the short way reads; NULL: it leaves it to the long one. */
+static const char *scanned(const char *frame)
+{
+    struct request request;
+    return request_scan(&request, frame, strlen(frame)) ? described(&request) : NULL;
 }
 
 struct pair {
@@ -287,9 +299,67 @@ static void events_have_two_spellings(void **state)
     buf_free(&middle);
 }
 
+static void sends_and_publishes_are_read_the_short_way(void **state)
+{
+    (void)state;
+    static const struct pair pairs[] = {
+        {SEND("\"client_id\":\"5\",\"data\":\"x\""), "A 1: send 5|x"},
+        {"{\"m\":\"mesh.send\",\"p\":{\"c\":\"5\",\"d\":\"{\\\"a\\\":\\\"\\/\\\\\\\"}\"},\"i\":0}",
+         "B 0: send 5|{\"a\":\"/\\\"}"},
+        {"{ \"i\" : 9 , \"p\" : [ { \"d\" : \"\" , \"c\" : 9223372036854775807 } ] , "
+         "\"m\" : \"mesh.send\" }\n",
+         "B 9: send 9223372036854775807|"},
+        {"{\"m\":\"mesh.send\",\"params\":{\"c\":\"5\",\"data\":\"x\",\"t\":\"text\"}}",
+         "B null: send 5|x"},
+        {"{\"method\":\"mesh.publish\",\"params\":{\"channel\":\"r\\n\",\"data\":\"x\"},\"id\":2}",
+         "A 2: publish r\n|x"},
+        {"{\"m\":\"mesh.publish\",\"p\":{\"c\":\"\",\"d\":\"x\"},\"i\":2}", "B 2: publish |x"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        assert_string_equal(parsed(pairs[i].frame, ENVELOPE_A), pairs[i].meaning);
+        assert_string_equal(scanned(pairs[i].frame), pairs[i].meaning);
+    }
+}
+
+static void what_is_rarer_is_read_the_long_way(void **state)
+{
+    (void)state;
+    static const char *const frames[] = {
+        "",
+        "ping",
+        "{}",
+        SEND("\"client_id\":\"5\""),
+        SEND("\"data\":\"x\""),
+        SEND("\"client_id\":\"5\",\"data\":\"x\",\"data\":\"x\""),
+        SEND("\"client_id\":\"5\",\"c\":\"6\",\"data\":\"x\""),
+        SEND("\"channel\":\"5\",\"data\":\"x\""),
+        SEND("\"client_id\":\"5\",\"channel\":\"r\",\"data\":\"x\""),
+        SEND("\"client_id\":\"\",\"data\":\"x\""),
+        SEND("\"client_id\":\"5x\",\"data\":\"x\""),
+        SEND("\"client_id\":-5,\"data\":\"x\""),
+        SEND("\"client_id\":null,\"data\":\"x\""),
+        SEND("\"client_id\":\"5\",\"data\":1"),
+        SEND("\"client_id\":\"5\",\"data\":\"\\u0041\""),
+        SEND("\"client_id\":\"5\",\"data\":\"eA==\",\"t\":\"binary\""),
+        SEND("\"client_id\":\"5\",\"data\":\"x\",\"more\":\"x\""),
+        SEND("\"client_id\":\"5\",\"data\":\"x\"") " x",
+        "{\"m\":\"mesh.send\",\"p\":{\"c\":\"5\",\"d\":\"x\"},\"i\":\"text\"}",
+        "{\"m\":\"mesh.send\",\"p\":{\"c\":\"5\",\"d\":\"x\"},\"i\":1.0}",
+        "{\"m\":\"mesh.send\",\"p\":[{\"c\":\"5\",\"d\":\"x\"},1],\"i\":1}",
+        "{\"m\":\"mesh.send\",\"p\":{\"c\":\"5\",\"d\":\"x\"},\"i\":1",
+        "{\"m\":\"mesh.publish\",\"p\":{\"c\":5,\"d\":\"x\"},\"i\":1}",
+        "{\"m\":\"mesh.publish\",\"p\":{\"client_id\":\"5\",\"d\":\"x\"},\"i\":1}",
+        "{\"m\":\"conn.call\",\"p\":{\"c\":\"5\",\"d\":\"x\"},\"i\":1}",
+    };
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        assert_null(scanned(frames[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sends_and_publishes_are_read_the_short_way),
+        cmocka_unit_test(what_is_rarer_is_read_the_long_way),
         cmocka_unit_test(topics_come_in_many_shapes),
         cmocka_unit_test(sends_and_publishes),
         cmocka_unit_test(calls_take_arguments_in_many_shapes),

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SHOWN_MAX = 64, CHANNEL_MAX = 64 * 1024 };
+enum { NAME_SHOWN_MAX = 64 };
 
 static __attribute__((format(printf, 3, 4))) void
 refuse(struct request *out, enum envelope_error code, const char *format, ...)
@@ -109,7 +109,7 @@ static bool pack_text(struct buf *packed, const json_t *value)
         return true;
     }
     size_t len = json_string_length(value);
-    if (!json_is_string(value) || len > CHANNEL_MAX)
+    if (!json_is_string(value) || len > REQUEST_CHANNEL_MAX)
         return false;
     strings_add(packed, json_string_value(value), len);
     return true;

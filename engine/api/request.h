@@ -18,6 +18,7 @@ enum {
     REQUEST_ID_MAX = 4096,
     REQUEST_WHY_MAX = 160,
     REQUEST_TOPIC_MAX = 255,
+    REQUEST_CHANNEL_MAX = 64 << 10,
     REQUEST_BATCH_MAX = 1000, /* requests of an HTTP body */
 };
 

@@ -42,11 +42,6 @@ void socket_wait_for(int fd, int bytes)
     set(fd, SOL_SOCKET, SO_RCVLOWAT, bytes);
 }
 
-void socket_cork(int fd, bool on)
-{
-    set(fd, IPPROTO_TCP, TCP_CORK, on);
-}
-
 /* Bytes that were written to a Unix socket and not read by its peer. */
 static uint64_t unread(int fd)
 {

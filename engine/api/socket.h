@@ -10,7 +10,6 @@
 void socket_tune(int fd);
 void socket_set_buffer(int fd, int bytes); /* for what is sent and not taken by the peer */
 void socket_wait_for(int fd, int bytes);   /* until so many are there it is not readable */
-void socket_cork(int fd, bool on);
 
 /* A figure that changes when the peer has taken something: bytes into its kernel, or, on a Unix
  * socket, where sending changes it too, out of the socket's buffer. */
