@@ -1,4 +1,5 @@
 #include "consumer/command.h"
+#include "base/decimal.h"
 #include "base/json_string.h"
 #include "proto/utf8.h"
 #include <errno.h>
@@ -8,12 +9,8 @@
 
 static void append_decimal(struct buf *out, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    buf_append(out, digits + at, sizeof digits - at);
+    char digits[DECIMAL_TEXT];
+    buf_append(out, digits, decimal_format(number, digits));
 }
 
 static int append_text(struct buf *out, const char *text, size_t len)

@@ -1,9 +1,10 @@
 #include "consumer/command.h"
 #include "consumer/dial.h"
 #include "consumer/inbox.h"
-#include "consumer/message.h"
+#include "consumer/message_scan.h"
 #include "consumer/outbox.h"
 #include "consumer/replies.h"
+#include "proto/ws_frame.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,26 +128,39 @@ static void a_frame_has_at_most_4_mib(void **state)
 
 /* ---- messages ---- */
 
-/* What a frame means, in static memory. */
-static const char *parsed(const char *frame)
+/* What a message means, in static memory. Frees what it owns. */
+static const char *described(struct message *m)
 {
     static char text[512];
-    struct message m;
-    message_parse(&m, frame, strlen(frame));
-    if (m.kind == MESSAGE_BAD) {
-        snprintf(text, sizeof text, "bad: %s", m.why);
-    } else if (m.kind == MESSAGE_EVENT) {
-        char *data = json_dumps(m.event.data, JSON_COMPACT | JSON_ENCODE_ANY);
-        snprintf(text, sizeof text, "event %llu %s %s", (unsigned long long)m.event.client,
-                 m.event.topic, data);
+    if (m->kind == MESSAGE_BAD) {
+        snprintf(text, sizeof text, "bad: %s", m->why);
+    } else if (m->kind == MESSAGE_EVENT) {
+        char *data = json_dumps(m->event.data, JSON_COMPACT | JSON_ENCODE_ANY);
+        snprintf(text, sizeof text, "event %llu %s %s", (unsigned long long)m->event.client,
+                 m->event.topic, data);
         free(data);
     } else {
-        snprintf(text, sizeof text, "reply %llu: %d %d \"%s\" %llu %llu", (unsigned long long)m.id,
-                 m.reply.status, m.reply.code, m.reply.message,
-                 (unsigned long long)m.reply.delivered, (unsigned long long)m.reply.failed);
+        snprintf(text, sizeof text, "reply %llu: %d %d \"%s\" %llu %llu", (unsigned long long)m->id,
+                 m->reply.status, m->reply.code, m->reply.message,
+                 (unsigned long long)m->reply.delivered, (unsigned long long)m->reply.failed);
     }
-    message_fini(&m);
+    message_fini(m);
     return text;
+}
+
+static const char *parsed(const char *frame)
+{
+    struct message m;
+    message_parse(&m, frame, strlen(frame));
+    return described(&m);
+}
+
+/* The same of what the short way reads; NULL: it leaves it to the long one. */
+static const char *scanned(const char *frame)
+{
+    static const char *const topics[] = {"conn", "chat", NULL};
+    struct message m;
+    return message_scan(&m, frame, strlen(frame), topics) ? described(&m) : NULL;
 }
 
 static void events_of_both_spellings(void **state)
@@ -221,24 +235,113 @@ static void an_event_may_have_a_nul_and_a_key_twice(void **state)
                         "event 1 x {\"1\":\"\\u0000\"}");
 }
 
+#define EVENT(client, data)                                                                        \
+    "{\"e\":\"queue.pop\",\"p\":{\"n\":\"1\",\"c\":\"" client "\",\"t\":\"chat\",\"d\":" data      \
+    "},\"id\":null}"
+
+static void what_engines_write_is_read_the_short_way(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {EVENT("9223372036854775807", "{\"a\":[1,-2,{\"b\":\"\\\"\\n\"},{},[]],\"c\":null}"),
+         "event 9223372036854775807 chat {\"a\":[1,-2,{\"b\":\"\\\"\\n\"},{},[]],\"c\":null}"},
+        {EVENT("0", " [ true , false , 0 ]"), "event 0 chat [true,false,0]"},
+        {EVENT("1", "{\"a\":1,\"a\":\"\xc3\xa9\"}"), "event 1 chat {\"a\":\"\xc3\xa9\"}"},
+        {"{\"E\":null,\"r\":{\"s\":true,\"f\":0,\"t\":1},\"i\":0}", "reply 0: 0 0 \"\" 1 0"},
+        {"{\"E\":null,\"r\":{\"s\":5,\"f\":2,\"t\":7},\"i\":9}", "reply 9: 0 0 \"\" 5 2"},
+        {"{\"E\":null,\"r\":{\"s\":0,\"f\":7,\"t\":5},\"i\":9}", "reply 9: 0 0 \"\" 0 7"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        assert_string_equal(parsed(pairs[i][0]), pairs[i][1]);
+        assert_string_equal(scanned(pairs[i][0]), pairs[i][1]);
+    }
+}
+
+static void what_is_rarer_is_read_the_long_way(void **state)
+{
+    (void)state;
+    static const char *const frames[] = {
+        "",
+        "pong",
+        EVENT("9223372036854775808", "1"),
+        EVENT("", "1"),
+        EVENT(" 1", "1"),
+        EVENT("-1", "1"),
+        EVENT("1", ""),
+        EVENT("1", "1.5"),
+        EVENT("1", "1e3"),
+        EVENT("1", "-0"),
+        EVENT("1", "- 1"),
+        EVENT("1", "-"),
+        EVENT("1", "01"),
+        EVENT("1", "9223372036854775808"),
+        EVENT("1", "\"\\u0000\""),
+        EVENT("1", "\"\xff\""),
+        EVENT("1", "[1"),
+        EVENT("1", "[1,]"),
+        EVENT("1", "[,1]"),
+        EVENT("1", "{\"a\"}"),
+        EVENT("1", "{\"a\":1,}"),
+        EVENT("1", "{\"\\n\":1}"),
+        EVENT("1", "nul"),
+        EVENT("1", "1,\"d\":2"),
+        EVENT("1", "1") "x",
+        "{\"e\":\"queue.pop\",\"p\":{\"n\":\"1\",\"c\":\"1\",\"t\":\"else\",\"d\":1},\"id\":null}",
+        "{\"E\":null,\"r\":{\"s\":false,\"f\":1,\"t\":1},\"i\":0}",
+        "{\"E\":null,\"r\":{\"s\":true,\"f\":0,\"t\":1},\"i\":null}",
+        "{\"E\":null,\"r\":{\"s\":true,\"f\":0,\"t\":1},\"i\":1",
+        "{\"E\":{\"c\":401,\"m\":\"x\"},\"i\":3}",
+    };
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        assert_null(scanned(frames[i]));
+}
+
+/* However deep a value is nested, no stack ends. */
+static void deep_values_are_read_the_long_way(void **state)
+{
+    (void)state;
+    char frame[256];
+    for (int depth = 31; depth <= 33; depth++) {
+        char open[40] = "", close[40] = "";
+        memset(open, '[', (size_t)depth);
+        memset(close, ']', (size_t)depth);
+        snprintf(frame, sizeof frame, EVENT("1", "%s%s"), open, close);
+        assert_true((scanned(frame) != NULL) == (depth <= 32));
+    }
+}
+
 /* ---- outbox ---- */
+
+static const uint8_t mask[4] = {1, 2, 3, 0xff};
 
 static void put(struct outbox *outbox, const char *text)
 {
     buf_append_str(outbox_begin(outbox), text);
     assert_int_equal(outbox_draft_len(outbox), strlen(text));
-    outbox_end(outbox);
+    outbox_end(outbox, mask);
+}
+
+/* The text of the frame at the front, which is a short one. */
+static void take_from(const char *frame, const char *expected)
+{
+    char text[126];
+    size_t len = strlen(expected);
+    assert_int_equal((uint8_t)frame[0], 0x81);
+    assert_int_equal((uint8_t)frame[1], 0x80 | len);
+    assert_memory_equal(frame + 2, mask, 4);
+    ws_mask(text, frame + 6, len, mask);
+    assert_memory_equal(text, expected, len);
 }
 
 static void take(struct outbox *outbox, const char *expected)
 {
     size_t len;
-    char *text = outbox_front(outbox, &len);
-    assert_non_null(text);
-    assert_int_equal(len, strlen(expected));
-    assert_memory_equal(text, expected, len);
-    memset(text - OUTBOX_ROOM, 0xee, OUTBOX_ROOM + len);
-    outbox_drop_front(outbox);
+    char *frame = outbox_front(outbox, 1, &len);
+    assert_non_null(frame);
+    assert_int_equal(len, 6 + strlen(expected));
+    take_from(frame, expected);
+    memset(frame, 0xee, len);
+    outbox_drop_front(outbox, len);
 }
 
 static void frames_leave_in_order(void **state)
@@ -246,22 +349,42 @@ static void frames_leave_in_order(void **state)
     (void)state;
     struct outbox outbox = {0};
     size_t len;
-    assert_null(outbox_front(&outbox, &len));
+    assert_null(outbox_front(&outbox, SIZE_MAX, &len));
     assert_int_equal(outbox_bytes(&outbox), 0);
     put(&outbox, "one");
     buf_append_str(outbox_begin(&outbox), "not this one");
     outbox_cancel(&outbox);
     put(&outbox, "");
     put(&outbox, "three");
-    assert_int_equal(outbox.count, 3);
-    assert_int_equal(outbox_bytes(&outbox), 3 * OUTBOX_ROOM + 8);
+    assert_int_equal(outbox_bytes(&outbox), 3 * 6 + 8);
     take(&outbox, "one");
     take(&outbox, "");
     put(&outbox, "four");
     take(&outbox, "three");
     take(&outbox, "four");
-    assert_null(outbox_front(&outbox, &len));
+    assert_null(outbox_front(&outbox, SIZE_MAX, &len));
     assert_int_equal(outbox_bytes(&outbox), 0);
+    outbox_free(&outbox);
+}
+
+/* A pong may come between any two writes, so a write ends where a frame does. */
+static void one_write_has_whole_frames(void **state)
+{
+    (void)state;
+    struct outbox outbox = {0};
+    size_t len;
+    put(&outbox, "one");
+    put(&outbox, "two");
+    put(&outbox, "three");
+    assert_non_null(outbox_front(&outbox, 18, &len));
+    assert_int_equal(len, 18);
+    assert_non_null(outbox_front(&outbox, 17, &len));
+    assert_int_equal(len, 9);
+    outbox_drop_front(&outbox, len);
+    const char *frames = outbox_front(&outbox, 20, &len);
+    assert_int_equal(len, 20);
+    take_from(frames, "two");
+    take_from(frames + 9, "three");
     outbox_free(&outbox);
 }
 
@@ -298,7 +421,10 @@ static void an_empty_outbox_gives_a_large_buffer_back(void **state)
     put(&outbox, large);
     take(&outbox, "small");
     assert_true(outbox.buf.cap > 1 << 20);
-    take(&outbox, large);
+    size_t len;
+    assert_non_null(outbox_front(&outbox, 100, &len));
+    assert_int_equal(len, (1 << 20) - 1 + 14);
+    outbox_drop_front(&outbox, len);
     assert_int_equal(outbox.buf.cap, 0);
     buf_append(outbox_begin(&outbox), large, 1 << 20);
     outbox_cancel(&outbox);
@@ -435,7 +561,11 @@ int main(void)
         cmocka_unit_test(events_of_both_spellings),
         cmocka_unit_test(answers_of_both_spellings),
         cmocka_unit_test(an_event_may_have_a_nul_and_a_key_twice),
+        cmocka_unit_test(what_engines_write_is_read_the_short_way),
+        cmocka_unit_test(what_is_rarer_is_read_the_long_way),
+        cmocka_unit_test(deep_values_are_read_the_long_way),
         cmocka_unit_test(frames_leave_in_order),
+        cmocka_unit_test(one_write_has_whole_frames),
         cmocka_unit_test(a_steady_outbox_does_not_grow),
         cmocka_unit_test(an_empty_outbox_gives_a_large_buffer_back),
         cmocka_unit_test(answers_come_in_any_order),

@@ -1,6 +1,5 @@
 #include "consumer/message.h"
 #include <errno.h>
-#include <stdbool.h>
 
 static json_t *either(const json_t *object, const char *b, const char *a)
 {
@@ -14,16 +13,9 @@ static uint64_t count_of(const json_t *value)
     return count > 0 ? (uint64_t)count : 0;
 }
 
-/* Digits below 2^63, as a string or as a number. */
-static bool read_client(const json_t *value, uint64_t *client)
+bool message_client(const char *text, size_t len, uint64_t *client)
 {
     int64_t id = 0;
-    if (json_is_integer(value)) {
-        *client = count_of(value);
-        return json_integer_value(value) >= 0;
-    }
-    const char *text = json_string_value(value);
-    size_t len = json_string_length(value);
     for (size_t i = 0; i < len; i++) {
         if (text[i] < '0' || text[i] > '9' || __builtin_mul_overflow(id, 10, &id) ||
             __builtin_add_overflow(id, text[i] - '0', &id))
@@ -31,6 +23,15 @@ static bool read_client(const json_t *value, uint64_t *client)
     }
     *client = (uint64_t)id;
     return len > 0;
+}
+
+/* As a string or as a number. */
+static bool read_client(const json_t *value, uint64_t *client)
+{
+    if (!json_is_integer(value))
+        return message_client(json_string_value(value), json_string_length(value), client);
+    *client = count_of(value);
+    return json_integer_value(value) >= 0;
 }
 
 static const char *parse_event(struct message *message, const json_t *params)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "consumer/mix_consumer.h"
+#include <stdbool.h>
 
 enum message_kind {
     MESSAGE_BAD, /* why */
@@ -17,6 +18,9 @@ struct message {
     struct mix_reply reply;
     const char *why; /* static text */
 };
+
+/* Digits below 2^63. */
+bool message_client(const char *text, size_t len, uint64_t *client);
 
 void message_parse(struct message *message, const char *text, size_t len);
 void message_fini(struct message *message);

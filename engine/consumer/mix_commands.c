@@ -24,10 +24,7 @@ static int finish(struct mix_node *node, int status, mix_reply_fn on_reply, void
         outbox_cancel(&node->outbox);
         return status;
     }
-    const struct mix_consumer *consumer = node->consumer;
-    outbox_end(&node->outbox);
-    replies_add(&node->replies, on_reply, data, consumer_reply_due(consumer));
-    node_want_write(node);
+    node_send(node, on_reply, data, consumer_reply_due(node->consumer));
     return 0;
 }
 

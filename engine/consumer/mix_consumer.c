@@ -43,6 +43,15 @@ uint64_t consumer_random(uint64_t limit)
     return limit ? number % limit : 0;
 }
 
+void consumer_mask(struct mix_consumer *consumer, uint8_t mask[4])
+{
+    if (consumer->masks_left == 0) {
+        CHECK(uv_random(NULL, NULL, consumer->masks, sizeof consumer->masks, 0, NULL) == 0);
+        consumer->masks_left = MASKS;
+    }
+    memcpy(mask, consumer->masks[--consumer->masks_left], sizeof consumer->masks[0]);
+}
+
 uint64_t consumer_jitter(uint64_t ms)
 {
     return ms + consumer_random(ms / 4 + 1);

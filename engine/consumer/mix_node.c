@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "consumer/command.h"
 #include "consumer/discovery.h"
+#include "consumer/message_scan.h"
 #include "proto/utf8.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -29,16 +30,15 @@ enum {
     FRAME_KEEP = 64 << 10,
     INBOX_LARGE = 1 << 20,
     INBOX_MAX = 16 << 20,
-    WRITE_BATCH = 256,  /* frames between cork and uncork */
-    DELIVER_BATCH = 64, /* held events in a turn */
-    EXCERPT_MAX = 60,   /* bytes of a bad message that a notice shows */
+    WRITE_PIECE = 64 << 10, /* leaves in one write */
+    WRITE_PIECES = 8,       /* in a turn */
+    DELIVER_BATCH = 64,     /* held events in a turn */
+    EXCERPT_MAX = 60,       /* bytes of a bad message that a notice shows */
     KEEPALIVE_IDLE_S = 15,
     KEEPALIVE_INTERVAL_S = 5,
     KEEPALIVE_COUNT = 3,
     UNACKED_MS = 20000,
 };
-
-_Static_assert((int)OUTBOX_ROOM >= (int)LWS_PRE, "libwebsockets needs more room before a frame");
 
 /* ---- state ---- */
 
@@ -228,10 +228,8 @@ static void ask(struct mix_node *node, enum node_topics topics)
         CHECK(command_unconsume(out, node->replies.next) == 0);
         on_reply = on_topics_given_back;
     }
-    outbox_end(&node->outbox);
-    replies_add(&node->replies, on_reply, NULL, due_ms);
+    node_send(node, on_reply, NULL, due_ms);
     node->topics = topics;
-    node_want_write(node);
 }
 
 /* Whatever was paused and resumed meanwhile: in the end the engine does what is wanted last. */
@@ -289,7 +287,8 @@ static void take_reply(struct mix_node *node, const struct message *message, con
 static void on_message(struct mix_node *node, const char *text, size_t len)
 {
     struct message message;
-    message_parse(&message, text, len);
+    if (!message_scan(&message, text, len, node->consumer->options.topics))
+        message_parse(&message, text, len);
     if (message.kind == MESSAGE_EVENT)
         take_event(node, &message, len);
     else if (message.kind == MESSAGE_REPLY)
@@ -322,13 +321,22 @@ static void on_receive(struct mix_node *node, const void *data, size_t len)
 
 /* ---- what is sent ---- */
 
-void node_want_write(struct mix_node *node)
+static void want_write(struct mix_node *node)
 {
-    consumer_wake_at(node->consumer, replies_due(&node->replies));
     if (node->asked)
         return;
     node->asked = true;
     lws_callback_on_writable(node->wsi);
+}
+
+void node_send(struct mix_node *node, mix_reply_fn on_reply, void *data, uint64_t due_ms)
+{
+    uint8_t mask[4];
+    consumer_mask(node->consumer, mask);
+    outbox_end(&node->outbox, mask);
+    replies_add(&node->replies, on_reply, data, due_ms);
+    consumer_wake_at(node->consumer, replies_due(&node->replies));
+    want_write(node);
 }
 
 static void set_option(struct lws *wsi, int level, int option, int value)
@@ -336,16 +344,18 @@ static void set_option(struct lws *wsi, int level, int option, int value)
     (void)!setsockopt(lws_get_socket_fd(wsi), level, option, &value, sizeof value);
 }
 
+/* The frames are complete, so they go past libwebsockets' own framing, which costs three system
+ * calls each. It keeps what the socket does not take, and is choked until that has left. */
 static bool write_batch(struct mix_node *node)
 {
-    for (int i = 0; i < WRITE_BATCH && !lws_send_pipe_choked(node->wsi); i++) {
+    for (int i = 0; i < WRITE_PIECES && !lws_send_pipe_choked(node->wsi); i++) {
         size_t len;
-        char *text = outbox_front(&node->outbox, &len);
-        if (!text)
+        char *frames = outbox_front(&node->outbox, WRITE_PIECE, &len);
+        if (!frames)
             break;
-        if (lws_write(node->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT) < 0)
+        if (lws_write(node->wsi, (unsigned char *)frames, len, LWS_WRITE_RAW) < 0)
             return false;
-        outbox_drop_front(&node->outbox);
+        outbox_drop_front(&node->outbox, len);
     }
     return true;
 }
@@ -353,15 +363,13 @@ static bool write_batch(struct mix_node *node)
 static void on_writable(struct mix_node *node)
 {
     node->asked = false;
-    set_option(node->wsi, IPPROTO_TCP, TCP_CORK, 1);
     bool written = write_batch(node);
-    set_option(node->wsi, IPPROTO_TCP, TCP_CORK, 0);
     if (!written) {
         break_off(node, 0, "the connection cannot be written to");
         return;
     }
-    if (node->outbox.count > 0)
-        node_want_write(node);
+    if (outbox_bytes(&node->outbox) > 0)
+        want_write(node);
     after_progress(node);
 }
 
@@ -561,7 +569,7 @@ void node_new(struct mix_consumer *consumer, const char *id, const char *address
 
 bool node_flushed(const struct mix_node *node)
 {
-    return node->state != NODE_OPEN || node->outbox.count == 0;
+    return node->state != NODE_OPEN || outbox_bytes(&node->outbox) == 0;
 }
 
 bool node_retired(const struct mix_node *node)

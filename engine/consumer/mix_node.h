@@ -78,5 +78,5 @@ int node_on_lws(struct mix_node *node, struct lws *wsi, int reason, void *in, si
 /* More to send than the node's events may add to; with a margin between begin and end. */
 bool node_is_busy(struct mix_node *node);
 
-/* After a frame has been added. */
-void node_want_write(struct mix_node *node);
+/* Sends what has been written into the outbox since outbox_begin. */
+void node_send(struct mix_node *node, mix_reply_fn on_reply, void *data, uint64_t due_ms);

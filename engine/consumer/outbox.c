@@ -1,9 +1,6 @@
-/* A record is OUTBOX_ROOM bytes, the first four of which hold the frame's length until it is sent,
- * and the frame. */
 #include "consumer/outbox.h"
 #include "base/check.h"
-#include <stdint.h>
-#include <string.h>
+#include "proto/ws_frame.h"
 
 enum { KEEP_BYTES = 256 << 10 };
 
@@ -19,25 +16,18 @@ static void reclaim(struct outbox *outbox)
 struct buf *outbox_begin(struct outbox *outbox)
 {
     reclaim(outbox);
-    outbox->draft = outbox->buf.len;
-    memset(buf_reserve(&outbox->buf, OUTBOX_ROOM), 0, OUTBOX_ROOM);
-    outbox->buf.len += OUTBOX_ROOM;
+    outbox->draft = ws_frame_begin(&outbox->buf);
     return &outbox->buf;
 }
 
 size_t outbox_draft_len(const struct outbox *outbox)
 {
-    return outbox->buf.len - outbox->draft - OUTBOX_ROOM;
+    return ws_frame_payload(&outbox->buf, outbox->draft);
 }
 
-void outbox_end(struct outbox *outbox)
+void outbox_end(struct outbox *outbox, const uint8_t mask[4])
 {
-    size_t len = outbox_draft_len(outbox);
-    CHECK(len <= UINT32_MAX);
-    uint32_t stored = (uint32_t)len;
-    memcpy(outbox->buf.data + outbox->draft, &stored, sizeof stored);
-    if (outbox->count++ == 0)
-        outbox->first = len;
+    ws_frame_end(&outbox->buf, outbox->draft, WS_OP_TEXT, mask);
 }
 
 static void shrink(struct outbox *outbox)
@@ -50,7 +40,7 @@ static void shrink(struct outbox *outbox)
 void outbox_cancel(struct outbox *outbox)
 {
     outbox->buf.len = outbox->draft;
-    if (outbox->count == 0)
+    if (outbox_bytes(outbox) == 0)
         shrink(outbox);
 }
 
@@ -59,29 +49,30 @@ size_t outbox_bytes(const struct outbox *outbox)
     return outbox->buf.len - outbox->front;
 }
 
-char *outbox_front(struct outbox *outbox, size_t *len)
+/* The frames at the front that together have at most `max` bytes of the `all` that there are. */
+static size_t whole_frames(const char *front, size_t all, size_t max)
 {
-    if (outbox->count == 0)
+    size_t len = ws_frame_size(front);
+    while (len < all && len + ws_frame_size(front + len) <= max)
+        len += ws_frame_size(front + len);
+    return len;
+}
+
+char *outbox_front(const struct outbox *outbox, size_t max, size_t *len)
+{
+    size_t all = outbox_bytes(outbox);
+    if (all == 0)
         return NULL;
-    *len = outbox->first;
-    return outbox->buf.data + outbox->front + OUTBOX_ROOM;
+    char *front = outbox->buf.data + outbox->front;
+    *len = all <= max ? all : whole_frames(front, all, max);
+    return front;
 }
 
-static void read_first(struct outbox *outbox)
+void outbox_drop_front(struct outbox *outbox, size_t len)
 {
-    uint32_t stored;
-    memcpy(&stored, outbox->buf.data + outbox->front, sizeof stored);
-    outbox->first = stored;
-}
-
-void outbox_drop_front(struct outbox *outbox)
-{
-    CHECK(outbox->count > 0);
-    outbox->front += OUTBOX_ROOM + outbox->first;
-    outbox->count--;
-    if (outbox->count > 0)
-        read_first(outbox);
-    else
+    CHECK(len <= outbox_bytes(outbox));
+    outbox->front += len;
+    if (outbox_bytes(outbox) == 0)
         shrink(outbox);
 }
 

@@ -21,6 +21,8 @@ enum consumer_state {
 
 struct discovery;
 
+enum { MASKS = 256 };
+
 struct mix_consumer {
     uv_loop_t *loop;
     struct mix_consumer_options options; /* with copies of all that it points to */
@@ -35,6 +37,8 @@ struct mix_consumer {
     struct lws_protocols protocols[3];
     struct discovery *discovery;
     struct list nodes;
+    uint8_t masks[MASKS][4];
+    size_t masks_left;
     uv_check_t turn; /* while there is work: behind the poll, so what has come is known by then */
     uv_idle_t hurry; /* the same while: the poll does not wait */
     uv_timer_t timer;
@@ -65,6 +69,9 @@ void consumer_notify(struct mix_consumer *consumer, struct mix_node *node,
 
 /* For LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER, with its arguments. */
 int consumer_authorize(const struct mix_consumer *consumer, void *in, size_t len);
+
+/* The mask of a frame: of random bytes that serve once. */
+void consumer_mask(struct mix_consumer *consumer, uint8_t mask[4]);
 
 /* Below `limit`. */
 uint64_t consumer_random(uint64_t limit);
