@@ -1,8 +1,8 @@
 /* Any bytes as a consumer's frame: what comes of it is answered in both spellings, and the answers
- * must be JSON that carries the request's id. The first byte chooses the spelling of what was
- * before. */
+ * must be JSON that carries the request's id; where the short way reads it, it must be what the
+ * long way makes of it. The first byte chooses the spelling of what was before. */
 #include "api/envelope.h"
-#include "api/request.h"
+#include "api/request_scan.h"
 #include "base/check.h"
 #include "msg/client_id.h"
 #include <jansson.h>
@@ -89,6 +89,26 @@ static void check_command(const struct command *command)
         check_pairs(command->data);
 }
 
+static bool same_bytes(const struct blob *a, const struct blob *b)
+{
+    return a && b ? a->len == b->len && memcmp(a->data, b->data, a->len + 1) == 0 : a == b;
+}
+
+static void check_scan(const struct request *parsed, const char *text, size_t len)
+{
+    struct request scanned;
+    if (!request_scan(&scanned, text, len))
+        return;
+    const struct command *a = scanned.command, *b = parsed->command;
+    CHECK(parsed->kind == REQUEST_COMMAND && scanned.kind == REQUEST_COMMAND);
+    CHECK(scanned.spelling == parsed->spelling);
+    CHECK(scanned.id && parsed->id ? strcmp(scanned.id, parsed->id) == 0
+                                   : scanned.id == parsed->id);
+    CHECK(a->kind == b->kind && a->client == b->client && a->binary == b->binary);
+    CHECK(same_bytes(a->name, b->name) && same_bytes(a->data, b->data));
+    request_fini(&scanned);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
@@ -97,6 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     request_parse(&request, (const char *)data + 1, size - 1,
                   data[0] & 1 ? ENVELOPE_B : ENVELOPE_A);
     CHECK((request.kind == REQUEST_BAD) == (request.why[0] != '\0'));
+    check_scan(&request, (const char *)data + 1, size - 1);
     if (request.kind == REQUEST_CONSUME)
         check_topics(&request);
     if (request.kind == REQUEST_COMMAND)
