@@ -1,4 +1,4 @@
-# cmake --install BUILD --prefix PREFIX: bin/engine, bin/chat, the library for consumers with its header
+# cmake --install BUILD --prefix PREFIX: bin/engine, bin/engine-bench, bin/chat, the library for consumers with its header
 # and pkg-config file, and under share/mixengine what they are run with.
 include(GNUInstallDirs)
 
@@ -9,7 +9,7 @@ function(install_all)
   file(RELATIVE_PATH prefix_from_pc /${pc} /)
   configure_file(cmake/mix-consumer.pc.in ${CMAKE_BINARY_DIR}/mix-consumer.pc @ONLY)
   set_target_properties(chat PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
-  install(TARGETS engine chat mix_consumer RUNTIME LIBRARY)
+  install(TARGETS engine engine-bench chat mix_consumer RUNTIME LIBRARY)
   install(FILES engine/consumer/mix_consumer.h TYPE INCLUDE)
   install(FILES ${CMAKE_BINARY_DIR}/mix-consumer.pc DESTINATION ${pc})
   install(DIRECTORY lua conf examples docs DESTINATION ${data} PATTERN "*.db*" EXCLUDE
