@@ -12,4 +12,12 @@ for header in $(find . -name '*.h' -printf '%P\n' | sort); do
         status=1
     }
 done
+cd "$1/test/bench/load"
+for header in *.h; do
+    echo "#include \"$header\"" |
+        gcc -std=gnu17 -D_GNU_SOURCE -I. -I"$1/engine" -Wall -Wextra -Werror -fsyntax-only -x c - || {
+        echo "test/bench/load/$header does not compile alone"
+        status=1
+    }
+done
 exit $status

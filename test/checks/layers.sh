@@ -19,6 +19,10 @@ for module in "${!may[@]}"; do
         status=1
     done < <(grep -RoE '^#include "[a-z]+/' "$module" | sed -E 's/#include "([a-z]+)\//\1/')
 done
+if grep -nE '^#include "[a-z]+/' "$1"/test/bench/load/*.[ch] | grep -vE '"(base|proto)/|"config/edit_distance.h"'; then
+    echo "the files above use more of the engine than test/bench/load may"
+    status=1
+fi
 if grep -RlE '#include <(lua|lauxlib|lualib)\.h>' --include='*.[ch]' . | grep -v '^./script/'; then
     echo "the files above include Lua's headers outside of script/"
     status=1

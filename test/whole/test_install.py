@@ -77,4 +77,5 @@ def test_the_installed_programs(prefix, tmp_path):
     checked = run(prefix / "bin/engine", "check", "-f", prefix / "share/mixengine/conf/chat.yaml",
                   cwd=tmp_path, env=plain)
     assert "6790" in checked
+    assert "Modes:" in run(prefix / "bin/engine-bench", "--help", cwd=tmp_path, env=plain)
     assert "--center" in run(prefix / "bin/chat", "--help", cwd=tmp_path, env=plain)
