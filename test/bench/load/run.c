@@ -112,8 +112,10 @@ void run_measure(struct run *run)
 
 void run_done(struct run *run)
 {
-    atomic_store(&run->until, clock_ns());
+    uint64_t now = clock_ns();
+    atomic_store(&run->until, now);
     run->end = mark(run);
+    run->end.ns = now;
 }
 
 /* ---- preparation ---- */

@@ -70,7 +70,7 @@ void run_drain(struct run *run);
 
 static inline enum phase run_phase(const struct run *run)
 {
-    return atomic_load_explicit(&run->phase, memory_order_relaxed);
+    return atomic_load_explicit(&run->phase, memory_order_acquire);
 }
 
 /* Does what happened at this time count? */
