@@ -49,14 +49,15 @@ make_run() {
     echo16* | roundtrip16) echoes 16 ;;
     fan1k*) fanout "$thousand" $((10 * messages * speed)) --window 16 ;;
     fan10k) fanout "$many" $((messages * speed)) --window 8 ;;
-    publish10k) fanout "$many" $((8 * time_long)) --rate 4 --bystanders 20 --bystander-rate 1000 ;;
+    publish10k) fanout "$many" $((4 * time_long)) --rate 4 --bystanders 20 --bystander-rate 1000 ;;
     channels)
-        run=(channels --conns "$many" --channels "$many" --subscribers 10 --messages $((50 * messages * many / 100))
+        run=(channels --conns "$many" --channels "$many" --subscribers 10 --messages $((4 * many))
             --window 1000 --time 20 --drain 5 "${hello[@]}" "${join[@]}" "${publish_channel[@]}")
         ;;
     mixed)
-        run=(mixed --conns "$thousand" --slow $((thousand / 10)) --slow-rate 2000 --bystanders 20 --bystander-rate 1000
-            --messages $((200 * time_long)) --rate 200 --time 20 --drain 5 "${hello[@]}" "${subscribe[@]}" "${publish[@]}")
+        run=(mixed --conns "$((thousand / 2))" --slow $((thousand / 20)) --slow-rate 20000 --bystanders 20
+            --bystander-rate 1000 --messages $((300 * time_long)) --rate 300 --size 512 --time 20 --drain 5 "${hello[@]}"
+            "${subscribe[@]}" "${publish[@]}")
         ;;
     queue*) run=(script --conns 10 --time "$time" --warmup "$warmup" --step 'burst 1000' --step-expect ok) ;;
     idle10k) run=(idle --conns "$many" --settle "$settle" --hold 2 "${hello[@]}") ;;

@@ -103,7 +103,7 @@ TABLES = [
     ("Many channels, and slow readers",
      [*fanout("channels", "10,000 channels of 10: deliveries/s"),
       Column("mixed", "mixed: p99 of a delivery", of_load("lat_p99_us"), milliseconds),
-      Column("mixed", "others' echo meanwhile, p99", of_load("bystander_p99_us"), milliseconds)]),
+      Column("mixed", "others' echo meanwhile, p99", of_load("echo_p99_us"), milliseconds)]),
     ("Through a consumer and back: 100 connections",
      [*first_and_p99("roundtrip1", "depth 1: round trips/s", rate),
       *first_and_p99("roundtrip16", "depth 16: round trips/s", rate)]),

@@ -101,6 +101,10 @@ size_$size
 
 noise_max=0.12 tries=3
 
+is_less() {
+    awk "BEGIN{exit !($1 < $2)}"
+}
+
 quoted() { # for JSON
     sed 's/\\/\\\\/g; s/"/\\"/g' <<<"$*"
 }
@@ -145,19 +149,20 @@ once() {
 # A run that others disturbed is repeated, and the quietest counts.
 measure() {
     local try other least=1000
+    rm -f "$scratch/best"
     for try in $(seq "$tries"); do
-        in_peer "$peer" once || return 0
+        in_peer "$peer" once || continue
         cat "$scratch/line" >>"$file.all"
         other=$(number other_cpu_cores <"$scratch/line")
-        if awk "BEGIN{exit !(${other:-0} < $least)}"; then
-            least=${other:-0}
+        if is_less "${other:=0}" "$least"; then
+            least=$other
             cp "$scratch/line" "$scratch/best"
         fi
-        awk "BEGIN{exit !($least >= $noise_max)}" || break
-        [[ $size == full ]] || break
+        if is_less "$least" $noise_max || [[ $size == quick ]]; then break; fi
     done
+    [[ -e $scratch/best ]] || return 0
     cat "$scratch/best" >>"$file"
-    echo "  $peer $mode${point#-} round $round$( ((try > 1)) && echo ", $try tries")" >&2
+    echo "  $peer $mode ${point#-} round $round$( ((try > 1)) && echo ", $try tries")" >&2
 }
 
 can() { # whether $1 has $mode
@@ -172,7 +177,6 @@ for mode in $modes_wanted; do
             for peer in "${measured[@]}"; do
                 can "$peer" || continue
                 maximum=${maxima[$peer]:-1}
-                rm -f "$scratch/best"
                 measure
                 [[ $mode != growth-load || $point != 100 || ! -e $scratch/best ]] ||
                     maxima[$peer]=$(number msgs_per_s <"$scratch/best")
