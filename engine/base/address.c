@@ -64,13 +64,21 @@ void address_of_peer(struct sockaddr_storage *address)
         *address = ipv4_address(in6->sin6_addr.s6_addr + MAPPED_BYTES, in6->sin6_port);
 }
 
+static struct sockaddr_storage ipv6_address(const void *bytes, in_port_t port)
+{
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = port};
+    struct sockaddr_storage address = {0};
+    memcpy(&in6.sin6_addr, bytes, sizeof in6.sin6_addr);
+    memcpy(&address, &in6, sizeof in6);
+    return address;
+}
+
 static bool from_ipv6(struct sockaddr_storage *out, const char *ip, int port)
 {
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((in_port_t)port)};
-    if (inet_pton(AF_INET6, ip, &in6.sin6_addr) != 1)
+    struct in6_addr bytes;
+    if (inet_pton(AF_INET6, ip, &bytes) != 1)
         return false;
-    *out = (struct sockaddr_storage){0};
-    memcpy(out, &in6, sizeof in6);
+    *out = ipv6_address(&bytes, htons((in_port_t)port));
     address_of_peer(out);
     return true;
 }
@@ -184,6 +192,27 @@ socklen_t address_len(const struct sockaddr_storage *address)
         return sizeof(struct sockaddr_un);
     return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                           : sizeof(struct sockaddr_in);
+}
+
+/* ---- packed ---- */
+
+void address_pack(struct address_packed *out, const struct sockaddr_storage *peer)
+{
+    size_t len;
+    const void *bytes = bytes_of(peer, &len);
+    *out = (struct address_packed){.family = peer->ss_family,
+                                   .port = htons((in_port_t)address_port(peer))};
+    memcpy(out->ip, bytes, len);
+}
+
+void address_unpack(struct sockaddr_storage *out, const struct address_packed *packed)
+{
+    if (packed->family == AF_INET)
+        *out = ipv4_address(packed->ip, packed->port);
+    else if (packed->family == AF_INET6)
+        *out = ipv6_address(packed->ip, packed->port);
+    else
+        *out = (struct sockaddr_storage){.ss_family = packed->family};
 }
 
 /* ---- what it is ---- */

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 enum {
@@ -48,6 +49,17 @@ bool address_same_host(const struct sockaddr_storage *a, const struct sockaddr_s
 /* As the system gave it, made plain: an IPv4 address as such, a Unix peer without the path that it
  * may have chosen itself. */
 void address_of_peer(struct sockaddr_storage *address);
+
+/* A peer's address for whoever keeps many: a fifth of a sockaddr_storage's size, and nothing that
+ * the texts do not tell. Zero-initialised is no address. */
+struct address_packed {
+    uint16_t family;
+    uint16_t port; /* in network order */
+    uint8_t ip[16];
+};
+
+void address_pack(struct address_packed *out, const struct sockaddr_storage *peer);
+void address_unpack(struct sockaddr_storage *out, const struct address_packed *packed);
 
 /* ADDRESS, ADDRESS/BITS, or "unix": every Unix peer. */
 bool address_is_network(const char *text);

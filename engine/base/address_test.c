@@ -234,13 +234,36 @@ static void what_is_no_network(void **state)
             fail_msg("taken: %s", bad[i]);
 }
 
+static void a_packed_address_is_told_alike(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"192.0.2.1:80", "0.0.0.0:0", "[2001:db8::1]:65535",
+                                        "192.0.2.1", "unix:"};
+    struct sockaddr_storage address, again;
+    struct address_packed packed;
+    char want[ADDRESS_TEXT];
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        assert_true(address_from_text(&address, texts[i], strlen(texts[i])));
+        address_text(&address, want);
+        address_pack(&packed, &address);
+        address_unpack(&again, &packed);
+        assert_text(&again, want);
+        assert_true(address_same_host(&again, &address));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_may_be_bound), cmocka_unit_test(what_may_not_be_bound),
-        cmocka_unit_test(texts_of_peers),    cmocka_unit_test(peers_as_the_system_gives_them),
-        cmocka_unit_test(wildcards),         cmocka_unit_test(hosts_are_the_same_whatever_the_port),
-        cmocka_unit_test(networks),          cmocka_unit_test(what_is_no_network),
+        cmocka_unit_test(what_may_be_bound),
+        cmocka_unit_test(what_may_not_be_bound),
+        cmocka_unit_test(texts_of_peers),
+        cmocka_unit_test(peers_as_the_system_gives_them),
+        cmocka_unit_test(wildcards),
+        cmocka_unit_test(hosts_are_the_same_whatever_the_port),
+        cmocka_unit_test(networks),
+        cmocka_unit_test(what_is_no_network),
+        cmocka_unit_test(a_packed_address_is_told_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
