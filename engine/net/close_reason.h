@@ -13,4 +13,4 @@ enum close_reason {
     CLOSE_ERROR,
     CLOSE_STOP,
     CLOSE_REASONS,
-};
+} __attribute__((packed));

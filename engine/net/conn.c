@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    INLINE_FRAMES = 4, /* a delivery to a connection that keeps up allocates nothing */
+    INLINE_FRAMES = 2, /* a delivery to a connection that keeps up allocates nothing */
     IOV_MAX_FLUSH = 64,
     LINGER_MS = 1000,
     SWEEP_MS = 1000,
@@ -15,33 +15,54 @@ enum {
     LAST_LOOK_MS = 1,
 };
 
-enum state { OPEN, FLUSHING, LINGERING, CLOSED };
+enum state { OPEN, FLUSHING, LINGERING, CLOSED } __attribute__((packed));
 
+/* What only a connection has that was slow or busy: made when first needed. */
+struct trouble {
+    struct conn *conn;
+    struct list in_paused;
+    struct timeout write_timer; /* while a write waits */
+    size_t unwritten;           /* when the write timer was set */
+    bool stall_seen;            /* the write timer is over, and a last look is being taken */
+};
+
+/* There is one for each client: what it takes is in docs/performance.md. */
 struct conn {
     struct conns *conns;
-    struct transport *transport;
+    struct transport *transport; /* `tcp` */
     const struct conn_limits *limits;
     const struct conn_handlers *handlers;
     void *owner;
-    struct list in_all, in_dirty, in_paused;
-    enum state state;
-    bool held;        /* by the owner */
-    bool ended;       /* the peer has sent its end */
-    bool reading;     /* the transport is */
-    unsigned writing; /* frames of the write that waits */
+    struct list in_dirty;
+    struct trouble *trouble; /* NULL: none so far */
     /* input that was not taken yet */
     struct buf in;
-    uint64_t last_read_ms, received;
-    struct timeout read_timer;     /* OPEN: silence; LINGERING: patience */
-    struct timeout write_timer;    /* while a write waits */
-    size_t unwritten;              /* when the write timer was set */
-    bool silence_seen, stall_seen; /* the timer is over, and a last look is being taken */
+    struct timeout read_timer; /* OPEN: silence; LINGERING: patience */
+    uint32_t last_read_ms;     /* of the loop's clock, its last bits: read_timeout is far shorter */
+    enum state state;
+    uint8_t writing;       /* frames of the write that waits */
+    bool held : 1;         /* by the owner */
+    bool ended : 1;        /* the peer has sent its end */
+    bool reading : 1;      /* the transport is */
+    bool heard : 1;        /* since conn_mark */
+    bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
     /* the write queue: a ring of references */
-    struct frame **out, *out_inline[INLINE_FRAMES];
     uint32_t out_head, out_count, out_cap;
     uint32_t out_offset; /* written bytes of the first frame */
+    struct frame **out, *out_inline[INLINE_FRAMES];
     uint64_t out_bytes;
+    struct transport_tcp tcp;
 };
+
+static struct trouble *trouble_of(struct conn *conn)
+{
+    if (conn->trouble)
+        return conn->trouble;
+    struct trouble *trouble = conn->trouble = xcalloc(1, sizeof *trouble);
+    trouble->conn = conn;
+    list_init(&trouble->in_paused);
+    return trouble;
+}
 
 static void set_state(struct conn *conn, enum state state)
 {
@@ -54,9 +75,14 @@ bool conn_is_open(const struct conn *conn)
     return conn->state == OPEN;
 }
 
-uint64_t conn_received(const struct conn *conn)
+void conn_mark(struct conn *conn)
 {
-    return conn->received;
+    conn->heard = false;
+}
+
+bool conn_heard(const struct conn *conn)
+{
+    return conn->heard;
 }
 
 /* -- the write queue -- */
@@ -147,15 +173,22 @@ static void stop_reading(struct conn *conn)
     conn->reading = false;
 }
 
+static void stop_write_timer(struct conn *conn)
+{
+    if (conn->trouble)
+        wheel_clear(conn->conns->wheel, &conn->trouble->write_timer);
+}
+
 void conn_abort(struct conn *conn)
 {
     if (conn->state == CLOSED)
         return;
     set_state(conn, CLOSED);
     list_remove(&conn->in_dirty);
-    list_remove(&conn->in_paused);
+    if (conn->trouble)
+        list_remove(&conn->trouble->in_paused);
     wheel_clear(conn->conns->wheel, &conn->read_timer);
-    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    stop_write_timer(conn);
     transport_close(conn->transport);
 }
 
@@ -176,7 +209,7 @@ static void on_linger_over(struct timeout *timeout)
 static void start_lingering(struct conn *conn)
 {
     set_state(conn, LINGERING);
-    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    stop_write_timer(conn);
     if (transport_shutdown(conn->transport) != 0) {
         conn_abort(conn);
         return;
@@ -195,7 +228,8 @@ static void read_on(struct conn *conn)
 {
     if (conn->reading || conn->ended || conn->state == CLOSED)
         return;
-    list_remove(&conn->in_paused);
+    if (conn->trouble)
+        list_remove(&conn->trouble->in_paused);
     conn->reading = transport_read_start(conn->transport) == 0;
     if (!conn->reading)
         break_off(conn, CLOSE_RESET, "cannot read");
@@ -229,16 +263,28 @@ static void close_on(struct conn *conn, enum close_reason reason, const char *wh
 
 static void on_write_stalls(struct timeout *timeout)
 {
-    struct conn *conn = container_of(timeout, struct conn, write_timer);
+    struct trouble *trouble = container_of(timeout, struct trouble, write_timer);
+    struct conn *conn = trouble->conn;
     size_t unwritten = transport_unwritten(conn->transport);
-    bool stalls = unwritten == conn->unwritten;
-    if (stalls && conn->stall_seen) {
+    bool stalls = unwritten == trouble->unwritten;
+    if (stalls && trouble->stall_seen) {
         break_off(conn, CLOSE_SLOW, "write timeout");
         return;
     }
-    conn->stall_seen = stalls;
-    conn->unwritten = unwritten;
+    trouble->stall_seen = stalls;
+    trouble->unwritten = unwritten;
     wheel_set(conn->conns->wheel, timeout, stalls ? LAST_LOOK_MS : conn->limits->write_timeout,
+              on_write_stalls);
+}
+
+static void start_write_timer(struct conn *conn)
+{
+    struct trouble *trouble = trouble_of(conn);
+    if (timeout_is_set(&trouble->write_timer))
+        return;
+    trouble->stall_seen = false;
+    trouble->unwritten = transport_unwritten(conn->transport);
+    wheel_set(conn->conns->wheel, &trouble->write_timer, conn->limits->write_timeout,
               on_write_stalls);
 }
 
@@ -246,17 +292,13 @@ static void on_write_stalls(struct timeout *timeout)
 static void write_later(struct conn *conn)
 {
     uv_buf_t bufs[IOV_MAX_FLUSH];
-    conn->writing = out_gather(conn, bufs);
+    conn->writing = (uint8_t)out_gather(conn, bufs);
     if (transport_write(conn->transport, bufs, conn->writing) != 0) {
         break_off(conn, CLOSE_RESET, "write error");
         return;
     }
-    if (conn->limits->write_timeout && !timeout_is_set(&conn->write_timer)) {
-        conn->stall_seen = false;
-        conn->unwritten = transport_unwritten(conn->transport);
-        wheel_set(conn->conns->wheel, &conn->write_timer, conn->limits->write_timeout,
-                  on_write_stalls);
-    }
+    if (conn->limits->write_timeout)
+        start_write_timer(conn);
 }
 
 static void flush(struct conn *conn)
@@ -288,7 +330,7 @@ static void on_written(void *owner, int status)
     struct conn *conn = owner;
     if (conn->state == CLOSED)
         return;
-    wheel_clear(conn->conns->wheel, &conn->write_timer);
+    stop_write_timer(conn);
     unsigned written = conn->writing;
     conn->writing = 0;
     if (status != 0) {
@@ -362,7 +404,7 @@ static void sweep(struct timeout *timeout)
     struct conns *conns = container_of(timeout, struct conns, sweep);
     list_for_each(node, &conns->paused)
     {
-        struct conn *conn = list_entry(node, struct conn, in_paused);
+        struct conn *conn = list_entry(node, struct trouble, in_paused)->conn;
         bool reset = false;
         if (!transport_hung_up(conn->transport, &reset))
             continue;
@@ -379,7 +421,7 @@ static void pause_reading(struct conn *conn)
 {
     struct conns *conns = conn->conns;
     stop_reading(conn);
-    list_push_back(&conns->paused, &conn->in_paused);
+    list_push_back(&conns->paused, &trouble_of(conn)->in_paused);
     if (!timeout_is_set(&conns->sweep))
         wheel_set(conns->wheel, &conns->sweep, SWEEP_MS, sweep);
 }
@@ -395,11 +437,21 @@ static void hold_limits(struct conn *conn)
                  "packet too large: more than maxMessageSize bytes without a complete packet");
 }
 
+static char *on_room(void *owner)
+{
+    return ((struct conn *)owner)->conns->scratch;
+}
+
+static uint32_t now_ms(const struct conn *conn)
+{
+    return (uint32_t)uv_now(conn->conns->loop);
+}
+
 static void on_bytes(void *owner, const char *data, size_t len)
 {
     struct conn *conn = owner;
-    conn->last_read_ms = uv_now(conn->conns->loop);
-    conn->received += len;
+    conn->last_read_ms = now_ms(conn);
+    conn->heard = true;
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
     if (conn->state != OPEN)
         return;
@@ -431,8 +483,7 @@ static void on_end(void *owner, int status)
 static void on_silence(struct timeout *timeout)
 {
     struct conn *conn = container_of(timeout, struct conn, read_timer);
-    uint64_t now = uv_now(conn->conns->loop);
-    uint64_t silent = conn->held || conn->ended ? 0 : now - conn->last_read_ms;
+    uint32_t silent = conn->held || conn->ended ? 0 : now_ms(conn) - conn->last_read_ms;
     bool over = silent >= conn->limits->read_timeout;
     if (over && conn->silence_seen) {
         close_on(conn, CLOSE_TIMEOUT, "read timeout");
@@ -451,7 +502,7 @@ void conn_hold(struct conn *conn)
 void conn_let_go(struct conn *conn)
 {
     conn->held = false;
-    conn->last_read_ms = uv_now(conn->conns->loop);
+    conn->last_read_ms = now_ms(conn);
     if (conn->state == OPEN && conn->in.len > 0)
         hand_over_held(conn);
     hold_limits(conn);
@@ -480,22 +531,18 @@ void conn_discard(struct conn *conn)
 
 /* -- life -- */
 
-static void free_conn(struct conn *conn)
-{
-    out_drop_all(conn);
-    buf_free(&conn->in);
-    list_remove(&conn->in_all);
-    free(conn);
-}
-
 static void on_closed(void *owner)
 {
     struct conn *conn = owner;
+    out_drop_all(conn);
+    buf_free(&conn->in);
+    free(conn->trouble);
+    conn->conns->open--;
     conn->handlers->on_closed(conn->owner);
-    free_conn(conn);
 }
 
 static const struct transport_events events = {
+    .on_room = on_room,
     .on_bytes = on_bytes,
     .on_end = on_end,
     .on_written = on_written,
@@ -506,31 +553,27 @@ static const struct transport_events events = {
 void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
 {
     *conns = (struct conns){.loop = loop, .wheel = wheel};
-    list_init(&conns->all);
     list_init(&conns->dirty);
     list_init(&conns->paused);
 }
 
-struct conn *conn_open(struct conns *conns, int fd, const struct conn_limits *limits,
+size_t conn_size(void)
+{
+    return sizeof(struct conn);
+}
+
+struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct conn_limits *limits,
                        const struct conn_handlers *handlers, void *owner)
 {
-    struct conn *conn = xcalloc(1, sizeof *conn);
-    conn->conns = conns;
-    conn->limits = limits;
-    conn->handlers = handlers;
-    conn->owner = owner;
+    struct conn *conn = memory;
+    *conn = (struct conn){.conns = conns, .limits = limits, .handlers = handlers, .owner = owner};
     list_init(&conn->in_dirty);
-    list_init(&conn->in_paused);
-    list_init(&conn->in_all);
     conn->out = conn->out_inline;
     conn->out_cap = INLINE_FRAMES;
-    conn->transport = transport_tcp_new(conns->loop, fd, conns->scratch, &events, conn);
-    if (!conn->transport) {
-        free(conn);
-        return NULL;
-    }
-    list_push_back(&conns->all, &conn->in_all);
-    conn->last_read_ms = uv_now(conns->loop);
+    conn->transport = &conn->tcp.transport;
+    transport_tcp_open(&conn->tcp, conns->loop, fd, &events, conn);
+    conns->open++;
+    conn->last_read_ms = now_ms(conn);
     if (limits->read_timeout)
         wheel_set(conns->wheel, &conn->read_timer, limits->read_timeout, on_silence);
     return conn;

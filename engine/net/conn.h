@@ -5,8 +5,9 @@
  * closing on unread input would reset the peer and destroy the last frames. What breaks the
  * connection goes straight to CLOSED.
  *
- * Nothing is freed inside a call of the owner's: memory goes in libuv's close callback. Writes are
- * collected and go out once a turn of the loop (conns_flush). Loop's thread. */
+ * It lies in its owner's memory, which it gives back in libuv's close callback, never inside a call
+ * of the owner's. Writes are collected and go out once a turn of the loop (conns_flush). Loop's
+ * thread. */
 #pragma once
 
 #include "base/counter.h"
@@ -49,7 +50,7 @@ struct conn_handlers {
      * it, so the input goes on in order; only what waits for nothing of it should not wait any
      * longer. */
     void (*on_hang_up)(void *owner);
-    /* The socket is closed: the last call. The conn is freed afterwards. */
+    /* The socket is closed: the last call. The conn's memory is the owner's again. */
     void (*on_closed)(void *owner);
 };
 
@@ -57,7 +58,7 @@ struct conn_handlers {
 struct conns {
     uv_loop_t *loop;
     struct wheel *wheel;
-    struct list all;
+    size_t open;        /* whose memory is still theirs */
     struct list dirty;  /* have frames to flush */
     struct list paused; /* not read, swept for hang-ups */
     struct timeout sweep;
@@ -71,9 +72,12 @@ void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel);
  * left. */
 bool conns_flush(struct conns *conns, unsigned max);
 
-/* Takes over an accepted socket; conn_start reads. NULL when that fails; the descriptor is closed
- * then. `limits` and `handlers` outlive the connection. */
-struct conn *conn_open(struct conns *conns, int fd, const struct conn_limits *limits,
+/* How much memory a connection takes, aligned as malloc does. */
+size_t conn_size(void);
+
+/* Takes over an accepted socket; conn_start reads. A socket that the loop refuses ends when it is
+ * read. The memory is the connection's until on_closed; `limits` and `handlers` outlive it. */
+struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct conn_limits *limits,
                        const struct conn_handlers *handlers, void *owner);
 
 void conn_start(struct conn *conn);
@@ -91,7 +95,9 @@ void conn_abort(struct conn *conn);
 
 bool conn_is_open(const struct conn *conn); /* not closing in any way */
 
-uint64_t conn_received(const struct conn *conn); /* bytes so far */
+/* Has anything come since conn_mark? */
+void conn_mark(struct conn *conn);
+bool conn_heard(const struct conn *conn);
 
 /* While held, input is collected up to read_ahead and the read timeout stands still. Letting go
  * hands over what was collected; a hold inside on_input keeps what that call does not take. */

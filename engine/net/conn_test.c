@@ -18,6 +18,7 @@ static struct conns conns;
 static struct conn_counters counters;
 static struct conn_limits limits;
 static struct conn *conn;
+static void *memory; /* its */
 static int peer;
 
 /* What the owner was told. */
@@ -87,8 +88,8 @@ static int set_up(void **state)
     wheel_init(&wheel, &loop);
     conns_init(&conns, &loop, &wheel);
     connect_pair(&ours, &peer);
-    conn = conn_open(&conns, ours, &limits, &handlers, NULL);
-    assert_non_null(conn);
+    memory = malloc(conn_size());
+    conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
     return 0;
 }
 
@@ -129,6 +130,8 @@ static int tear_down(void **state)
     wheel_fini(&wheel);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_true(closed);
+    assert_int_equal(conns.open, 0);
+    free(memory);
     assert_int_equal(uv_loop_close(&loop), 0);
     buf_free(&got);
     return 0;
@@ -143,7 +146,7 @@ static void reopen(void)
     closed = false;
     close(peer);
     connect_pair(&ours, &peer);
-    conn = conn_open(&conns, ours, &limits, &handlers, NULL);
+    conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
 }
 
 static void peer_sends(const char *text)
@@ -368,6 +371,37 @@ static void silence_ends_it(void **state)
     turn_until(&closed);
 }
 
+static void what_was_heard_is_marked(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    conn_mark(conn);
+    turns(3);
+    assert_false(conn_heard(conn));
+    peer_sends("a");
+    turn_until_got(1);
+    assert_true(conn_heard(conn));
+    conn_mark(conn);
+    assert_false(conn_heard(conn));
+}
+
+static void a_refused_socket_ends_when_it_is_read(void **state)
+{
+    (void)state;
+    conn_abort(conn);
+    turn_until(&closed);
+    closed = false;
+    int gone = dup(peer);
+    close(gone);
+    conn = conn_open(memory, &conns, gone, &limits, &handlers, NULL);
+    send_text("nobody hears this");
+    assert_false(ended);
+    conn_start(conn);
+    turn_until(&closed);
+    assert_true(ended);
+    assert_string_equal(why, "cannot read");
+}
+
 static void input_without_a_packet_is_bounded(void **state)
 {
     (void)state;
@@ -396,6 +430,8 @@ int main(void)
         TEST(a_reset_is_told),
         TEST(silence_ends_it),
         TEST(input_without_a_packet_is_bounded),
+        TEST(what_was_heard_is_marked),
+        TEST(a_refused_socket_ends_when_it_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* What a connection asks of the bytes below it, so that plain TCP and TLS are two of one kind. A
- * transport belongs to its connection; loop's thread. */
+ * transport lies in its connection's memory; loop's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,12 +11,14 @@ struct transport;
 
 /* What the transport tells; `owner` is the connection. */
 struct transport_events {
+    /* TRANSPORT_READ_MAX bytes for what comes next, all connections of a loop may share them. */
+    char *(*on_room)(void *owner);
     /* `data` is valid during the call and not kept. */
     void (*on_bytes)(void *owner, const char *data, size_t len);
     void (*on_end)(void *owner, int status); /* UV_EOF, or what broke; no bytes follow */
     void (*on_written)(void *owner, int status);
     void (*on_shutdown)(void *owner);
-    void (*on_closed)(void *owner); /* the last one; the transport is freed afterwards */
+    void (*on_closed)(void *owner); /* the last one: its memory is the owner's again */
 };
 
 struct transport_ops {
@@ -36,13 +38,17 @@ struct transport {
     void *owner;
 };
 
-/* Where reads land: one buffer for all connections of a loop. */
 enum { TRANSPORT_READ_MAX = 16 * 1024 };
 
-/* Takes over an accepted stream socket, TCP or Unix-domain. NULL when libuv refuses it; the
- * descriptor is closed then. `scratch` has TRANSPORT_READ_MAX bytes and outlives the transport. */
-struct transport *transport_tcp_new(uv_loop_t *loop, int fd, char *scratch,
-                                    const struct transport_events *events, void *owner);
+struct transport_tcp {
+    struct transport transport;
+    uv_tcp_t tcp; /* its data: what a write or a shutdown under way needs; NULL: there was none */
+};
+
+/* Takes over an accepted stream socket, TCP or Unix-domain. One that libuv refuses is closed at
+ * once, and reads and writes of it fail. */
+void transport_tcp_open(struct transport_tcp *tcp, uv_loop_t *loop, int fd,
+                        const struct transport_events *events, void *owner);
 
 static inline int transport_read_start(struct transport *t)
 {

@@ -5,12 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct transport_tcp {
-    struct transport transport;
-    uv_tcp_t tcp;
-    char *scratch;
-    /* Made when first needed: most connections never have a write that waits. */
-    uv_write_t *write;
+/* One at a time, as a shutdown comes when all is written. Made when first needed: most connections
+ * never have a write that waits. */
+union request {
+    uv_write_t write;
     uv_shutdown_t shutdown;
 };
 
@@ -24,16 +22,29 @@ static uv_stream_t *stream(struct transport *t)
     return (uv_stream_t *)&self(t)->tcp;
 }
 
+static struct transport *of_handle(void *handle)
+{
+    return &container_of((uv_tcp_t *)handle, struct transport_tcp, tcp)->transport;
+}
+
+static union request *request_of(struct transport *t)
+{
+    uv_tcp_t *tcp = &self(t)->tcp;
+    if (!tcp->data)
+        tcp->data = xmalloc(sizeof(union request));
+    return tcp->data;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
-    struct transport_tcp *tcp = handle->data;
-    *buf = uv_buf_init(tcp->scratch, TRANSPORT_READ_MAX);
+    struct transport *t = of_handle(handle);
+    *buf = uv_buf_init(t->events->on_room(t->owner), TRANSPORT_READ_MAX);
 }
 
 static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
-    struct transport *t = &((struct transport_tcp *)handle->data)->transport;
+    struct transport *t = of_handle(handle);
     if (n > 0)
         t->events->on_bytes(t->owner, buf->base, (size_t)n);
     else if (n < 0)
@@ -57,19 +68,14 @@ static ssize_t try_write(struct transport *t, const uv_buf_t *bufs, unsigned cou
 
 static void on_write(uv_write_t *req, int status)
 {
-    struct transport *t = req->data;
+    struct transport *t = of_handle(req->handle);
     if (status != UV_ECANCELED)
         t->events->on_written(t->owner, status);
 }
 
 static int write_all(struct transport *t, const uv_buf_t *bufs, unsigned count)
 {
-    struct transport_tcp *tcp = self(t);
-    if (!tcp->write) {
-        tcp->write = xmalloc(sizeof *tcp->write);
-        tcp->write->data = t;
-    }
-    return uv_write(tcp->write, stream(t), bufs, count, on_write);
+    return uv_write(&request_of(t)->write, stream(t), bufs, count, on_write);
 }
 
 static size_t unwritten(const struct transport *t)
@@ -80,16 +86,14 @@ static size_t unwritten(const struct transport *t)
 
 static void on_shutdown(uv_shutdown_t *req, int status)
 {
-    struct transport *t = req->data;
+    struct transport *t = of_handle(req->handle);
     if (status != UV_ECANCELED)
         t->events->on_shutdown(t->owner);
 }
 
 static int shut_down(struct transport *t)
 {
-    struct transport_tcp *tcp = self(t);
-    tcp->shutdown.data = t;
-    return uv_shutdown(&tcp->shutdown, stream(t), on_shutdown);
+    return uv_shutdown(&request_of(t)->shutdown, stream(t), on_shutdown);
 }
 
 static bool hung_up(struct transport *t, bool *reset)
@@ -106,10 +110,9 @@ static bool hung_up(struct transport *t, bool *reset)
 
 static void on_close(uv_handle_t *handle)
 {
-    struct transport_tcp *tcp = handle->data;
-    tcp->transport.events->on_closed(tcp->transport.owner);
-    free(tcp->write);
-    free(tcp);
+    struct transport *t = of_handle(handle);
+    free(handle->data);
+    t->events->on_closed(t->owner);
 }
 
 static void close_now(struct transport *t)
@@ -128,23 +131,12 @@ static const struct transport_ops tcp_ops = {
     .close = close_now,
 };
 
-static void on_refused(uv_handle_t *handle)
+void transport_tcp_open(struct transport_tcp *tcp, uv_loop_t *loop, int fd,
+                        const struct transport_events *events, void *owner)
 {
-    free(handle->data);
-}
-
-struct transport *transport_tcp_new(uv_loop_t *loop, int fd, char *scratch,
-                                    const struct transport_events *events, void *owner)
-{
-    struct transport_tcp *tcp = xcalloc(1, sizeof *tcp);
     tcp->transport = (struct transport){&tcp_ops, events, owner};
-    tcp->scratch = scratch;
-    tcp->tcp.data = tcp;
     CHECK(uv_tcp_init(loop, &tcp->tcp) == 0);
-    if (uv_tcp_open(&tcp->tcp, fd) != 0) {
+    tcp->tcp.data = NULL;
+    if (uv_tcp_open(&tcp->tcp, fd) != 0)
         close(fd);
-        uv_close((uv_handle_t *)&tcp->tcp, on_refused);
-        return NULL;
-    }
-    return &tcp->transport;
 }

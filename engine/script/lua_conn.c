@@ -69,7 +69,8 @@ static int conn_client_id(lua_State *L)
 static int conn_remote_addr(lua_State *L)
 {
     struct session *s = lua_conn_check(L, 1);
-    lua_pushstring(L, s ? s->remote : "");
+    char text[ADDRESS_TEXT];
+    lua_pushstring(L, s ? session_remote(s, text) : "");
     return 1;
 }
 

@@ -42,10 +42,11 @@ void lua_request_push_headers(lua_State *L, struct session *s, const struct hand
 
 void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h)
 {
+    char remote[ADDRESS_TEXT];
     lua_createtable(L, 0, 5);
     set_request(L, h);
     set_slice(L, "Host", h->host);
-    lua_pushstring(L, s->remote);
+    lua_pushstring(L, session_remote(s, remote));
     lua_setfield(L, -2, "RemoteAddr");
 }
 

@@ -383,7 +383,7 @@ static const struct conn_handlers conn_handlers = {
 static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
 {
     struct script_env *env = vm->env;
-    struct session *s = xcalloc(1, sizeof *s);
+    struct session *s = xcalloc(1, sizeof *s + conn_size());
     uint64_t number = slots_put(env->sessions, s);
     if (number == 0) {
         free(s);
@@ -396,7 +396,7 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     s->conn_ref = s->context_ref = LUA_NOREF;
     list_init(&s->in_ready);
     list_init(&s->in_all);
-    session_set_remote(s, &accepted->peer);
+    address_pack(&s->peer, &accepted->peer);
     return s;
 }
 
@@ -409,13 +409,8 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
         close(accepted->fd);
         return false;
     }
-    s->conn = conn_open(env->conns, accepted->fd, &s->terms->limits, &conn_handlers, s);
-    if (!s->conn) {
-        slots_remove(env->sessions, client_number(s->id));
-        terms_unref(s->terms);
-        free(s);
-        return false;
-    }
+    s->conn =
+        conn_open(s->conn_memory, env->conns, accepted->fd, &s->terms->limits, &conn_handlers, s);
     list_push_back(&env->all, &s->in_all);
     counter_add(&env->stats->connections, 1);
     counter_add(&vm->stats->connections, 1);

@@ -7,8 +7,10 @@
  * push of its that waits has been answered. Worker's thread. */
 #pragma once
 
+#include "base/address.h"
 #include "msg/msg.h"
 #include "script/task.h"
+#include <stddef.h>
 
 #define SESSION_CLOSED "closed"
 
@@ -19,8 +21,9 @@ enum session_stage {
     STAGE_MESSAGE,
     STAGE_CLOSE,
     STAGE_OVER,
-};
+} __attribute__((packed));
 
+/* There is one for each client: what it takes is in docs/performance.md. */
 struct session {
     uint64_t id;
     struct vm *vm;
@@ -28,41 +31,41 @@ struct session {
     struct conn *conn;            /* NULL: the socket is closed */
     struct subscriber subscriber; /* of channels */
     struct list in_all, in_ready;
-    enum session_stage stage; /* that runs, waits, or comes next */
     struct task *task;        /* of the stage; NULL between batches of input */
+    const char *handler;      /* that runs, or ran last */
+    const char *why;          /* of the close, in words: on_close's err; NULL: orderly */
+    struct session_ws *ws;    /* of a client that speaks WebSocket (session_ws.h) */
+    enum session_stage stage; /* that runs, waits, or comes next */
+    enum close_reason reason; /* of the close */
     bool suspended;           /* the task waits */
     bool starved;             /* protocol_input wants more bytes than it has `seen` */
     bool ended;               /* the peer sends no more */
     bool closing;
-    bool greeted;             /* its first handler's turn has come: on_close is due */
-    const char *handler;      /* that runs, or ran last */
-    enum close_reason reason; /* of the close */
-    const char *why;          /* the same in words: on_close's err; NULL: orderly */
-    uint32_t waiting_pushes;  /* that nobody waits for any more, but whose answers are to come */
+    bool greeted;    /* its first handler's turn has come: on_close is due */
+    bool discarded;  /* the script dropped input during protocol_input */
+    bool plain;      /* it has sent packets that are not the shipped WebSocket codec's */
+    uint8_t message; /* the shipped WebSocket codec's decode() hands one out next: its opcode; 0:
+                        none */
+    uint32_t waiting_pushes; /* that nobody waits for any more, but whose answers are to come */
     /* input that on_input was called with; NULL: what the connection holds */
     const char *data;
     size_t len, taken;
     size_t seen;
-    bool discarded; /* the script dropped it during protocol_input */
+    uint64_t context_bytes; /* set by consumers since it was last measured, at most */
     /* Lua: registry references, LUA_NOREF where there is none yet */
     int conn_ref, context_ref;
-    uint8_t message; /* the shipped WebSocket codec's decode() hands one out next: its opcode; 0:
-                        none */
-    uint64_t context_bytes; /* set by consumers since it was last measured, at most */
-    bool plain;             /* it has sent packets that are not the shipped WebSocket codec's */
-    struct session_ws *ws;  /* of a client that speaks WebSocket (session_ws.h) */
-    char remote[64];        /* "ip:port" (address_text) */
+    struct address_packed peer;
+    _Alignas(max_align_t) char conn_memory[]; /* conn_size() */
 };
 
 /* Takes over an accepted connection and runs on_connect. False when it could not: the descriptor is
  * closed and nothing else happened. */
 bool session_open(struct vm *vm, const struct msg_accepted *accepted);
 
-/* Where the client is, from here on. */
-void session_set_remote(struct session *s, const struct sockaddr_storage *peer);
+/* Where the client is: "ip:port" (address_text). Returns `text`. */
+const char *session_remote(const struct session *s, char text[ADDRESS_TEXT]);
 
-/* The same by what the server's trusted proxies say in the client's request, if it came from one.
- */
+/* It is where the server's trusted proxies say in the client's request, if it came from one. */
 struct handshake;
 void session_forwarded(struct session *s, const struct handshake *h);
 

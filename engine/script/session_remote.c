@@ -1,21 +1,21 @@
-#include "base/address.h"
 #include "proto/forwarded.h"
 #include "script/session.h"
-#include <stdio.h>
-#include <string.h>
 
-void session_set_remote(struct session *s, const struct sockaddr_storage *peer)
+const char *session_remote(const struct session *s, char text[ADDRESS_TEXT])
 {
-    char text[ADDRESS_TEXT];
-    address_text(peer, text);
-    snprintf(s->remote, sizeof s->remote, "%.*s", (int)sizeof s->remote - 1, text);
+    struct sockaddr_storage peer;
+    address_unpack(&peer, &s->peer);
+    address_text(&peer, text);
+    return text;
 }
 
 void session_forwarded(struct session *s, const struct handshake *h)
 {
     char *const *trusted = s->terms->server->trusted_proxies;
     struct sockaddr_storage peer;
-    if (*trusted && address_from_text(&peer, s->remote, strlen(s->remote)) &&
-        forwarded_client(h, trusted, &peer))
-        session_set_remote(s, &peer);
+    if (!*trusted)
+        return;
+    address_unpack(&peer, &s->peer);
+    if (forwarded_client(h, trusted, &peer))
+        address_pack(&s->peer, &peer);
 }

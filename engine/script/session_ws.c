@@ -19,7 +19,6 @@ struct session_ws {
     struct ws_decoder decoder;
     struct deflate *deflate; /* NULL: not agreed on */
     struct timeout timer;    /* the handshake's, then the pings' */
-    uint64_t received;       /* bytes when the last ping was sent */
     bool pinged, silence_seen;
     char *close_why; /* what on_close is told of the client's close frame */
 };
@@ -241,7 +240,7 @@ static void wait_for_pong(struct session_ws *ws)
 static bool is_silent(const struct session_ws *ws)
 {
     const struct session *s = ws->session;
-    return ws->pinged && !s->suspended && conn_received(s->conn) == ws->received;
+    return ws->pinged && !s->suspended && !conn_heard(s->conn);
 }
 
 static void on_ping_due(struct timeout *timeout)
@@ -259,7 +258,7 @@ static void on_ping_due(struct timeout *timeout)
         wheel_set(s->vm->env->wheel, timeout, LAST_LOOK_MS, on_ping_due);
     } else if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL) {
         ws->pinged = true;
-        ws->received = conn_received(s->conn);
+        conn_mark(s->conn);
         wait_for_pong(ws);
     }
 }

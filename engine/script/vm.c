@@ -54,9 +54,10 @@ void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client
     const char *text = lua_tostring(L, -1);
     counter_add(&vm->stats->script_errors[script_handler_named(what)], 1);
     const struct session *s = client ? session_find(vm->env, client) : NULL;
+    char remote[ADDRESS_TEXT];
     if (client)
         log_error("script", "%s of client %llu (%s): %s", what, (unsigned long long)client,
-                  s ? s->remote : "gone", text ? text : "(no message)");
+                  s ? session_remote(s, remote) : "gone", text ? text : "(no message)");
     else
         log_error("script", "%s: %s", what, text ? text : "(no message)");
     lua_pop(L, 1);
