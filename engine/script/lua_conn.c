@@ -98,7 +98,7 @@ static int conn_context_value(lua_State *L)
 {
     struct session *s = lua_conn_check(L, 1);
     luaL_checkany(L, 2);
-    if (!s || s->context_ref == LUA_NOREF || lua_isnil(L, 2)) {
+    if (!s || !session_has_context(s) || lua_isnil(L, 2)) {
         lua_pushnil(L);
         return 1;
     }

@@ -1,5 +1,7 @@
 #include "script/lua_request.h"
 #include "script/lua_conn.h"
+#include "script/session_protocol.h"
+#include "script/session_ws.h"
 #include <lauxlib.h>
 #include <string.h>
 
@@ -26,18 +28,39 @@ static void set_request(lua_State *L, const struct handshake *h)
     set_slice(L, "ServerProtocol", h->version);
 }
 
-void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h,
-                              enum header_names names)
+/* The built-in protocol's are canonical, the shipped codec's as they were sent. */
+static enum header_names names_of(const struct session *s)
+{
+    return s->vm->protocol->open ? HEADER_NAMES_CANONICAL : HEADER_NAMES_AS_SENT;
+}
+
+static void push_headers(lua_State *L, const struct handshake *h, enum header_names names)
 {
     lua_headers_new(L, h->header_count + 3);
     for (size_t i = 0; i < h->header_count; i++)
         lua_headers_add(L, h->headers[i].name, h->headers[i].value, names);
     set_request(L, h);
+}
+
+void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h)
+{
+    push_headers(L, h, names_of(s));
     session_push_context(s, L);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "headers");
     lua_pop(L, 1);
     lua_conn_context_changed(s);
+}
+
+void lua_request_recall(lua_State *L, struct session *s)
+{
+    struct handshake h;
+    const char *request = session_ws_kept(s);
+    if (!request || handshake_parse(&h, request, strlen(request)) != HANDSHAKE_OK)
+        return;
+    push_headers(L, &h, names_of(s));
+    lua_setfield(L, -2, "headers");
+    session_ws_drop_kept(s);
 }
 
 void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h)

@@ -10,8 +10,11 @@ void lua_request_open(lua_State *L);
 
 /* Pushes the table of the request's headers, with Method, RequestUri and ServerProtocol; it stands
  * in the context under `headers` too. */
-void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h,
-                              enum header_names names);
+void lua_request_push_headers(lua_State *L, struct session *s, const struct handshake *h);
+
+/* Puts the headers of a request that was kept as it came (session_ws_keep) into the context that
+ * stands on top of L; nothing when none was kept. */
+void lua_request_recall(lua_State *L, struct session *s);
 
 /* Pushes { Method, RequestUri, ServerProtocol, Host, RemoteAddr }. */
 void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h);

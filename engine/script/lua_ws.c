@@ -15,8 +15,8 @@ static struct session *session_at(lua_State *L, int arg)
     return lua_isuserdata(L, arg) ? lua_conn_check(L, arg) : lua_conn_current(vm_of(L));
 }
 
-/* accept(buf, conn): queues the 101 answer; returns the headers, which stand in the context too,
- * and what else generation 2 tells of a client: its id, the table `server`. */
+/* accept(buf, conn, tell): queues the 101 answer; with `tell` returns the headers, which stand in
+ * the context too, and what else generation 2 tells of a client: its id, the table `server`. */
 static int ws_accept(lua_State *L)
 {
     struct session *s = session_at(L, 2);
@@ -26,7 +26,11 @@ static int ws_accept(lua_State *L)
     if (!s || handshake_parse(&h, data, len) != HANDSHAKE_OK)
         return 0;
     session_ws_accept(s, &h);
-    lua_request_push_headers(L, s, &h, HEADER_NAMES_AS_SENT);
+    if (!lua_toboolean(L, 3)) {
+        session_ws_keep(s, &h);
+        return 0;
+    }
+    lua_request_push_headers(L, s, &h);
     lua_conn_push_id(L, s);
     lua_request_push_server(L, s, &h);
     return 3;

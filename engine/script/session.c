@@ -180,6 +180,14 @@ static bool push_handler(struct session *s, lua_State *L)
     return false;
 }
 
+bool session_is_handled(struct session *s)
+{
+    lua_State *L = session_stack(s);
+    bool handled = push_handler(s, L);
+    lua_pop(L, handled);
+    return handled;
+}
+
 /* Puts the handler and its arguments on the task's stack; how many arguments, -1: there is no
  * handler. Values that the stage before left on the stack are the first arguments. */
 static int push_call(struct session *s)

@@ -93,6 +93,9 @@ void session_count_channels(struct script_env *env);
 /* Keys and JSON texts by turns, packed (strings_next); JSON null removes a key. */
 const char *session_set_context(struct session *s, const struct blob *pairs);
 
+/* Is there anything in the context? It need not be a table yet. */
+bool session_has_context(const struct session *s);
+
 /* Pushes the context table on L; makes it when there is none. */
 void session_push_context(struct session *s, lua_State *L);
 
@@ -119,6 +122,9 @@ void session_discard_input(struct session *s);
 
 /* Takes the first bytes of it. */
 void session_take(struct session *s, size_t len);
+
+/* Does the script handle the stage that comes next? */
+bool session_is_handled(struct session *s);
 
 /* The stack on which a protocol puts the values of the stage that comes next. */
 lua_State *session_stack(struct session *s);

@@ -28,11 +28,15 @@ static void shake_hands(struct session *s)
         return;
     }
     session_ws_accept(s, &h);
-    lua_State *L = session_stack(s);
-    lua_request_push_headers(L, s, &h, HEADER_NAMES_CANONICAL);
-    lua_request_push_server(L, s, &h);
-    session_take(s, h.head_len);
     s->stage = STAGE_CONNECT;
+    if (session_is_handled(s)) {
+        lua_State *L = session_stack(s);
+        lua_request_push_headers(L, s, &h);
+        lua_request_push_server(L, s, &h);
+    } else {
+        session_ws_keep(s, &h);
+    }
+    session_take(s, h.head_len);
 }
 
 static bool next_message(struct session *s, struct ws_item *message)

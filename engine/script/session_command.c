@@ -3,7 +3,8 @@
 #include "msg/client_id.h"
 #include "script/json.h"
 #include "script/lua_conn.h"
-#include "script/session.h"
+#include "script/lua_request.h"
+#include "script/session_ws.h"
 #include <lauxlib.h>
 #include <string.h>
 
@@ -42,10 +43,16 @@ const char *session_unsubscribe(struct session *s, const char *name, size_t len)
 
 /* -- the context -- */
 
+bool session_has_context(const struct session *s)
+{
+    return s->context_ref != LUA_NOREF || session_ws_kept(s);
+}
+
 void session_push_context(struct session *s, lua_State *L)
 {
     if (s->context_ref == LUA_NOREF) {
         lua_newtable(L);
+        lua_request_recall(L, s);
         s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
         counter_add(&s->vm->env->stats->contexts, 1);
     }

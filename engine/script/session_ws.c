@@ -14,13 +14,13 @@ enum {
 
 struct session_ws {
     struct session *session;
-    bool open;  /* the 101 answer is queued */
-    bool asked; /* for the request */
-    struct ws_decoder decoder;
-    struct deflate *deflate; /* NULL: not agreed on */
-    struct timeout timer;    /* the handshake's, then the pings' */
+    struct ws_decoder decoder; /* its `deflate` is ours; NULL: not agreed on */
+    struct timeout timer;      /* the handshake's, then the pings' */
+    char *request;             /* kept as it came; NULL: in the context if anywhere */
+    char *close_why;           /* what on_close is told of the client's close frame */
+    bool open;                 /* the 101 answer is queued */
+    bool asked;                /* for the request */
     bool pinged, silence_seen;
-    char *close_why; /* what on_close is told of the client's close frame */
 };
 
 static struct session_ws *state_of(struct session *s)
@@ -41,7 +41,8 @@ void session_ws_free(struct session *s)
     s->ws = NULL;
     wheel_clear(s->vm->env->wheel, &ws->timer);
     ws_decoder_fini(&ws->decoder);
-    deflate_free(ws->deflate);
+    deflate_free(ws->decoder.deflate);
+    free(ws->request);
     free(ws->close_why);
     free(ws);
 }
@@ -85,7 +86,7 @@ static struct frame *pack_frame(struct session *s, enum ws_opcode opcode, const 
                                 size_t len)
 {
     struct buf *packed = &s->vm->env->packed;
-    struct deflate *deflate = s->ws->deflate;
+    struct deflate *deflate = s->ws->decoder.deflate;
     struct frame *frame = NULL;
     char header[WS_HEADER_MAX];
     packed->len = 0;
@@ -107,7 +108,7 @@ static const char *send_frame(struct session *s, struct frame *frame)
 
 unsigned session_ws_variant(const struct session *s, size_t len)
 {
-    struct deflate *deflate = s->ws ? s->ws->deflate : NULL;
+    struct deflate *deflate = s->ws ? s->ws->decoder.deflate : NULL;
     if (!deflate || len < s->terms->server->compression.threshold)
         return 0;
     const struct deflate_terms *terms = deflate_terms(deflate);
@@ -224,6 +225,23 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
     return result;
 }
 
+/* A head has no NUL. */
+void session_ws_keep(struct session *s, const struct handshake *h)
+{
+    s->ws->request = xstrndup(h->method.data, h->head_len);
+}
+
+const char *session_ws_kept(const struct session *s)
+{
+    return s->ws ? s->ws->request : NULL;
+}
+
+void session_ws_drop_kept(struct session *s)
+{
+    free(s->ws->request);
+    s->ws->request = NULL;
+}
+
 /* -- pings -- */
 
 static void on_ping_due(struct timeout *timeout);
@@ -268,8 +286,7 @@ static void agree(struct session *s, const struct deflate_terms *terms)
     struct script_env *env = s->vm->env;
     if (!env->deflate)
         env->deflate = deflate_pool_new();
-    s->ws->deflate = deflate_new(env->deflate, terms);
-    ws_decoder_inflate(&s->ws->decoder, s->ws->deflate);
+    ws_decoder_inflate(&s->ws->decoder, deflate_new(env->deflate, terms));
 }
 
 void session_ws_accept(struct session *s, const struct handshake *h)

@@ -29,6 +29,14 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
 /* Queues the 101 answer. */
 void session_ws_accept(struct session *s, const struct handshake *h);
 
+/* Nobody wants the request's headers now: it is kept as it came, which takes less than a table, for
+ * the context that somebody may ask for. */
+void session_ws_keep(struct session *s, const struct handshake *h);
+
+/* What was kept; NULL: nothing, or it was dropped. */
+const char *session_ws_kept(const struct session *s);
+void session_ws_drop_kept(struct session *s);
+
 /* Answers with an HTTP status and closes; `why` is static text. */
 void session_ws_refuse(struct session *s, int status, const char *why);
 

@@ -43,7 +43,7 @@ local function shake_hands(buf, uri, conn, path, on_handshake)
         core.refuse(conn)
         return false
     end
-    local headers, client_id, server = core.accept(buf, conn)
+    local headers, client_id, server = core.accept(buf, conn, on_handshake)
     if on_handshake then
         local ok, err = greet(on_handshake, conn, headers, client_id, server)
         if not ok then

@@ -142,6 +142,46 @@ def test_headers_stand_in_the_context(make_engine, kind):
                                              "/chat?x=1", "HTTP/1.1"]
 
 
+ASKED_LATER = {
+    "websocket": """
+function on_message(msg)
+    local conn = mix.websocket()
+    if msg.data == "tell" then
+        local stored = conn:context_value("headers")
+        conn:send(mix.json_encode({ stored == conn:context().headers, rawget(stored, "x-REAL-ip") or "",
+            stored["X-Real-IP"], stored.RequestUri }))
+    end
+end
+""",
+    "generation 1": """
+local websocket = require("protocols/websocket")
+function protocol_input(buf, conn) return websocket.input(buf, conn, "/chat") end
+function protocol_decode(str, conn) return websocket.decode(conn) end
+function on_message(msg, conn)
+    if msg.data == "tell" then
+        local stored = conn:context_value("headers")
+        websocket.send_text(conn, mix.json_encode({ stored == conn:context().headers,
+            rawget(stored, "x-REAL-ip") or "", stored["X-Real-IP"], stored.RequestUri }))
+    end
+end
+""",
+}
+
+
+@pytest.mark.parametrize("kind", ASKED_LATER)
+def test_headers_stand_in_the_context_of_a_script_that_did_not_ask_for_them(make_engine, kind):
+    """No table is made for a client that nobody asks about; whoever asks, script or consumer, finds it."""
+    engine = make_engine(ASKED_LATER[kind], server=kinds.KINDS[kind], workers=1)
+    with connect(engine.port, "/chat?x=1", headers=["x-REAL-ip: 10.0.0.1"]) as client:
+        client.ping(b"it is open")
+        assert engine.metric("mixengine_contexts") == 0
+        for _ in range(2):
+            client.send("tell")
+            assert json.loads(client.text()) == [True, "" if kind == "websocket" else "10.0.0.1", "10.0.0.1",
+                                                 "/chat?x=1"]
+        assert engine.metric("mixengine_contexts") == 1
+
+
 CODEC_OF_ITS_OWN = """
 local websocket = require("protocols/websocket")
 local function on_handshake(headers) opened = headers["X-Name"] end
