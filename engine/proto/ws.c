@@ -1,10 +1,11 @@
-/* The decoder has two states: between frames (left == 0) and inside the payload of a data frame
- * that was not whole when its header came, or that is part of a fragmented message (left > 0).
- * Every check is made in the order of the bytes that it needs, so that the events of a stream do
- * not depend on how the stream was cut. */
+/* A message that is whole in the input passes at once; else it has begun, and its decoder is
+ * between two of its frames (left == 0) or inside the payload of one (left > 0). Every check is
+ * made in the order of the bytes that it needs, so that the events of a stream do not depend on how
+ * the stream was cut. */
 #include "proto/ws.h"
 
 #include "base/mem.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -46,9 +47,18 @@ void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message)
     *decoder = (struct ws_decoder){.max_message = max_message};
 }
 
+static void drop_begun(struct ws_decoder *decoder)
+{
+    if (!decoder->begun)
+        return;
+    buf_free(&decoder->begun->message);
+    free(decoder->begun);
+    decoder->begun = NULL;
+}
+
 void ws_decoder_fini(struct ws_decoder *decoder)
 {
-    buf_free(&decoder->message);
+    drop_begun(decoder);
 }
 
 void ws_decoder_inflate(struct ws_decoder *decoder, struct deflate *deflate)
@@ -58,7 +68,7 @@ void ws_decoder_inflate(struct ws_decoder *decoder, struct deflate *deflate)
 
 bool ws_decoder_pending(const struct ws_decoder *decoder)
 {
-    return decoder->opcode != WS_OP_CONTINUATION;
+    return decoder->begun != NULL;
 }
 
 static void turn_mask(uint8_t mask[MASK_LEN], size_t by)
@@ -130,8 +140,8 @@ static uint64_t room_for(const struct ws_decoder *decoder, const struct header *
 {
     uint64_t max = decoder->max_message;
     if (!header->packed)
-        return max - decoder->message.len;
-    uint64_t fed = decoder->packed ? deflate_fed(decoder->deflate) : 0;
+        return max - (decoder->begun ? decoder->begun->message.len : 0);
+    uint64_t fed = decoder->begun ? deflate_fed(decoder->deflate) : 0;
     return max + max / 8 + PACKED_EXTRA - fed;
 }
 
@@ -163,7 +173,7 @@ static enum header_state read_header(const struct ws_decoder *decoder, const uin
     header->opcode = at[0] & BITS_OPCODE;
     header->fin = at[0] & BIT_FIN;
     header->packed =
-        header->opcode == WS_OP_CONTINUATION ? decoder->packed : (at[0] & BIT_RSV1) != 0;
+        header->opcode == WS_OP_CONTINUATION ? decoder->begun->packed : (at[0] & BIT_RSV1) != 0;
     if (len < 2)
         return HEADER_MORE;
     if ((why = bad_second_byte(header->opcode, at[1])))
@@ -180,9 +190,7 @@ static enum header_state read_header(const struct ws_decoder *decoder, const uin
 static enum ws_event end(struct ws_decoder *decoder, enum ws_event event)
 {
     decoder->over = true;
-    decoder->left = 0;
-    decoder->opcode = WS_OP_CONTINUATION;
-    buf_free(&decoder->message);
+    drop_begun(decoder);
     return event;
 }
 
@@ -247,21 +255,24 @@ static enum ws_event take_message(struct ws_decoder *decoder, struct ws_item *it
 
 static void begin_frame(struct ws_decoder *decoder, const struct header *header)
 {
-    if (header->opcode != WS_OP_CONTINUATION)
-        decoder->opcode = header->opcode;
-    decoder->left = header->len;
-    decoder->fin = header->fin;
-    decoder->packed = header->packed;
-    memcpy(decoder->mask, header->mask, MASK_LEN);
+    if (!decoder->begun) {
+        decoder->begun = xcalloc(1, sizeof *decoder->begun);
+        decoder->begun->opcode = header->opcode;
+        decoder->begun->packed = header->packed;
+    }
+    decoder->begun->left = header->len;
+    decoder->begun->fin = header->fin;
+    memcpy(decoder->begun->mask, header->mask, MASK_LEN);
 }
 
 /* Memory follows what has arrived, not what was announced; it at least doubles, so that many small
  * pieces cost linear time, but ends where the message must end. */
 static char *reserve(struct ws_decoder *decoder, size_t extra)
 {
-    struct buf *message = &decoder->message;
-    uint64_t most =
-        decoder->fin && !decoder->packed ? message->len + decoder->left : decoder->max_message;
+    struct buf *message = &decoder->begun->message;
+    uint64_t most = decoder->begun->fin && !decoder->begun->packed
+                        ? message->len + decoder->begun->left
+                        : decoder->max_message;
     uint64_t cap = message->cap * 2 > MESSAGE_CAP_MIN ? message->cap * 2 : MESSAGE_CAP_MIN;
     if (message->cap - message->len >= extra)
         return message->data + message->len;
@@ -276,16 +287,16 @@ static char *reserve(struct ws_decoder *decoder, size_t extra)
 
 static void unmask_next(struct ws_decoder *decoder, char *to, const char *data, size_t len)
 {
-    ws_mask(to, data, len, decoder->mask);
-    turn_mask(decoder->mask, len);
-    decoder->left -= len;
+    ws_mask(to, data, len, decoder->begun->mask);
+    turn_mask(decoder->begun->mask, len);
+    decoder->begun->left -= len;
 }
 
 /* The last `len` bytes of the message, which are new. Returns false when they are not the text they
  * must be. */
 static bool check_text(struct ws_decoder *decoder, const char *data, size_t len)
 {
-    return decoder->opcode != WS_OP_TEXT || utf8_feed(&decoder->utf8, data, len);
+    return decoder->begun->opcode != WS_OP_TEXT || utf8_feed(&decoder->begun->utf8, data, len);
 }
 
 /* What `data` has of the current frame's payload. WS_MORE, or WS_FAIL. */
@@ -294,7 +305,7 @@ static enum ws_event take_piece(struct ws_decoder *decoder, const char *data, si
 {
     char *to = reserve(decoder, len);
     unmask_next(decoder, to, data, len);
-    decoder->message.len += len;
+    decoder->begun->message.len += len;
     return check_text(decoder, to, len) ? WS_MORE : fail_utf8(decoder, item);
 }
 
@@ -303,13 +314,13 @@ static enum ws_event take_piece(struct ws_decoder *decoder, const char *data, si
 static enum ws_event append_inflated(struct ws_decoder *decoder, struct slice piece,
                                      struct ws_item *item)
 {
-    uint64_t room = decoder->max_message - decoder->message.len;
+    uint64_t room = decoder->max_message - decoder->begun->message.len;
     if (room == 0)
         return fail_too_big(decoder, item);
     size_t len = piece.len < room ? piece.len : (size_t)room;
     char *to = reserve(decoder, len);
     memcpy(to, piece.data, len);
-    decoder->message.len += len;
+    decoder->begun->message.len += len;
     if (!check_text(decoder, to, len))
         return fail_utf8(decoder, item);
     return len == piece.len ? WS_MORE : fail_too_big(decoder, item);
@@ -354,15 +365,15 @@ static enum ws_event end_packed(struct ws_decoder *decoder, struct ws_item *item
 static enum ws_event finish_message(struct ws_decoder *decoder, struct buf *scratch,
                                     struct ws_item *item)
 {
-    if (decoder->opcode == WS_OP_TEXT && !utf8_done(&decoder->utf8))
+    if (decoder->begun->opcode == WS_OP_TEXT && !utf8_done(&decoder->begun->utf8))
         return fail_utf8(decoder, item);
     buf_free(scratch);
-    *scratch = decoder->message;
-    decoder->message = (struct buf){0};
-    *item = (struct ws_item){.opcode = decoder->opcode,
+    *scratch = decoder->begun->message;
+    *item = (struct ws_item){.opcode = decoder->begun->opcode,
                              .data = scratch->len > 0 ? scratch->data : "",
                              .len = scratch->len};
-    decoder->opcode = WS_OP_CONTINUATION;
+    free(decoder->begun);
+    decoder->begun = NULL;
     return WS_MESSAGE;
 }
 
@@ -395,15 +406,15 @@ static enum ws_event take_payload(struct ws_decoder *decoder, struct buf *scratc
                                   size_t len, size_t *eaten, struct ws_item *item)
 {
     enum ws_event event = WS_MORE;
-    if (len > decoder->left)
-        len = (size_t)decoder->left;
+    if (len > decoder->begun->left)
+        len = (size_t)decoder->begun->left;
     *eaten += len;
     if (len > 0)
-        event = decoder->packed ? take_packed_piece(decoder, scratch, data, len, item)
-                                : take_piece(decoder, data, len, item);
-    if (event != WS_MORE || decoder->left > 0 || !decoder->fin)
+        event = decoder->begun->packed ? take_packed_piece(decoder, scratch, data, len, item)
+                                       : take_piece(decoder, data, len, item);
+    if (event != WS_MORE || decoder->begun->left > 0 || !decoder->begun->fin)
         return event;
-    if (decoder->packed)
+    if (decoder->begun->packed)
         event = end_packed(decoder, item);
     return event == WS_MORE ? finish_message(decoder, scratch, item) : event;
 }
@@ -412,7 +423,7 @@ static enum ws_event next_event(struct ws_decoder *decoder, struct buf *scratch,
                                 size_t len, size_t *eaten, struct ws_item *item)
 {
     for (;;) {
-        if (decoder->left == 0) {
+        if (!decoder->begun || decoder->begun->left == 0) {
             size_t before = *eaten;
             enum ws_event event =
                 take_frame(decoder, scratch, data + *eaten, len - *eaten, eaten, item);
@@ -421,7 +432,7 @@ static enum ws_event next_event(struct ws_decoder *decoder, struct buf *scratch,
         }
         enum ws_event event =
             take_payload(decoder, scratch, data + *eaten, len - *eaten, eaten, item);
-        if (event != WS_MORE || decoder->left > 0)
+        if (event != WS_MORE || decoder->begun->left > 0)
             return event;
     }
 }

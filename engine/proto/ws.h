@@ -39,18 +39,23 @@ struct ws_item {
     const char *why; /* static text */
 };
 
+/* A message of which not all has come. */
+struct ws_begun {
+    uint64_t left;      /* payload bytes of the current data frame still to come */
+    struct buf message; /* what has come */
+    uint8_t mask[4];    /* turned, so that the next byte of the payload meets mask[0] */
+    enum ws_opcode opcode;
+    bool fin;         /* the current data frame ends it */
+    bool packed;      /* it is compressed */
+    struct utf8 utf8; /* of a text */
+};
+
 /* In the caller's memory, small: one for each connection. */
 struct ws_decoder {
-    uint64_t max_message; /* bytes of a whole message */
-    uint64_t left;        /* payload bytes of the current data frame still to come */
-    struct buf message;   /* what has come of a message in pieces */
-    uint8_t mask[4];      /* turned, so that the next byte of the payload meets mask[0] */
-    uint8_t opcode;       /* of the message that has begun; WS_OP_CONTINUATION: none has */
-    bool fin;             /* the current data frame ends its message */
-    bool over;            /* after WS_CLOSE or WS_FAIL */
-    bool packed;          /* the message that has begun is compressed */
-    struct utf8 utf8;     /* of the text that has begun; between two it is at a start by itself */
+    uint64_t max_message;    /* bytes of a whole message */
+    struct ws_begun *begun;  /* NULL: between two messages */
     struct deflate *deflate; /* the caller's; NULL: messages must not be compressed */
+    bool over;               /* after WS_CLOSE or WS_FAIL */
 };
 
 void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message);
