@@ -17,9 +17,10 @@ enum {
 
 enum state { OPEN, FLUSHING, LINGERING, CLOSED } __attribute__((packed));
 
-/* What only a connection has that was slow or busy: made when first needed. */
+/* What only a connection has that is slow or busy: made when it is, freed when that is over. */
 struct trouble {
     struct conn *conn;
+    struct buf in; /* input that was not taken yet */
     struct list in_paused;
     struct timeout write_timer; /* while a write waits */
     size_t unwritten;           /* when the write timer was set */
@@ -34,9 +35,7 @@ struct conn {
     const struct conn_handlers *handlers;
     void *owner;
     struct list in_dirty;
-    struct trouble *trouble; /* NULL: none so far */
-    /* input that was not taken yet */
-    struct buf in;
+    struct trouble *trouble;   /* NULL: none */
     struct timeout read_timer; /* OPEN: silence; LINGERING: patience */
     uint32_t last_read_ms;     /* of the loop's clock, its last bits: read_timeout is far shorter */
     enum state state;
@@ -62,6 +61,16 @@ static struct trouble *trouble_of(struct conn *conn)
     trouble->conn = conn;
     list_init(&trouble->in_paused);
     return trouble;
+}
+
+static void settle(struct conn *conn)
+{
+    struct trouble *trouble = conn->trouble;
+    if (!trouble || trouble->in.len > 0 || !list_empty(&trouble->in_paused) ||
+        timeout_is_set(&trouble->write_timer))
+        return;
+    free(trouble);
+    conn->trouble = NULL;
 }
 
 static void set_state(struct conn *conn, enum state state)
@@ -228,8 +237,10 @@ static void read_on(struct conn *conn)
 {
     if (conn->reading || conn->ended || conn->state == CLOSED)
         return;
-    if (conn->trouble)
+    if (conn->trouble) {
         list_remove(&conn->trouble->in_paused);
+        settle(conn);
+    }
     conn->reading = transport_read_start(conn->transport) == 0;
     if (!conn->reading)
         break_off(conn, CLOSE_RESET, "cannot read");
@@ -342,6 +353,7 @@ static void on_written(void *owner, int status)
         bytes += (*out_at(conn, i))->len;
     out_written(conn, bytes - conn->out_offset);
     flush(conn);
+    settle(conn);
 }
 
 /* What waits is bounded; a frame that nothing waits before makes nobody slow, however large. */
@@ -389,13 +401,41 @@ bool conns_flush(struct conns *conns, unsigned max)
 
 /* -- reading -- */
 
+const char *conn_held(const struct conn *conn, size_t *len)
+{
+    *len = conn->trouble ? conn->trouble->in.len : 0;
+    return conn->trouble ? conn->trouble->in.data : NULL;
+}
+
+static size_t held_len(const struct conn *conn)
+{
+    size_t len;
+    conn_held(conn, &len);
+    return len;
+}
+
+void conn_take(struct conn *conn, size_t len)
+{
+    struct trouble *trouble = conn->trouble;
+    if (!trouble)
+        return;
+    buf_consume(&trouble->in, len);
+    if (trouble->in.len == 0)
+        buf_free(&trouble->in); /* a silent connection keeps no buffer */
+    settle(conn);
+}
+
+void conn_discard(struct conn *conn)
+{
+    conn_take(conn, held_len(conn));
+}
+
 static void hand_over_held(struct conn *conn)
 {
-    size_t taken = conn->handlers->on_input(conn->owner, conn->in.data, conn->in.len);
-    if (taken == conn->in.len || conn->state != OPEN)
-        buf_free(&conn->in);
-    else
-        buf_consume(&conn->in, taken);
+    size_t len;
+    const char *data = conn_held(conn, &len);
+    size_t taken = conn->handlers->on_input(conn->owner, data, len);
+    conn_take(conn, conn->state == OPEN ? taken : len);
 }
 
 /* libuv reports no hang-up on a stream that is not read. */
@@ -430,9 +470,9 @@ static void hold_limits(struct conn *conn)
 {
     if (conn->state != OPEN)
         return;
-    if (conn->held && conn->reading && conn->in.len >= conn->limits->read_ahead)
+    if (conn->held && conn->reading && held_len(conn) >= conn->limits->read_ahead)
         pause_reading(conn);
-    else if (!conn->held && conn->in.len > conn->limits->max_input)
+    else if (!conn->held && held_len(conn) > conn->limits->max_input)
         close_on(conn, CLOSE_PROTOCOL,
                  "packet too large: more than maxMessageSize bytes without a complete packet");
 }
@@ -455,14 +495,14 @@ static void on_bytes(void *owner, const char *data, size_t len)
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
     if (conn->state != OPEN)
         return;
-    if (conn->held || conn->in.len > 0) {
-        buf_append(&conn->in, data, len);
+    if (conn->held || held_len(conn) > 0) {
+        buf_append(&trouble_of(conn)->in, data, len);
         if (!conn->held)
             hand_over_held(conn);
     } else {
         size_t taken = conn->handlers->on_input(conn->owner, data, len);
         if (taken < len && conn->state == OPEN)
-            buf_append(&conn->in, data + taken, len - taken);
+            buf_append(&trouble_of(conn)->in, data + taken, len - taken);
     }
     hold_limits(conn);
 }
@@ -503,30 +543,11 @@ void conn_let_go(struct conn *conn)
 {
     conn->held = false;
     conn->last_read_ms = now_ms(conn);
-    if (conn->state == OPEN && conn->in.len > 0)
+    if (conn->state == OPEN && held_len(conn) > 0)
         hand_over_held(conn);
     hold_limits(conn);
-    if (conn->state == OPEN && (!conn->held || conn->in.len < conn->limits->read_ahead))
+    if (conn->state == OPEN && (!conn->held || held_len(conn) < conn->limits->read_ahead))
         read_on(conn);
-}
-
-const char *conn_held(const struct conn *conn, size_t *len)
-{
-    *len = conn->in.len;
-    return conn->in.data;
-}
-
-void conn_take(struct conn *conn, size_t len)
-{
-    if (len == conn->in.len)
-        buf_free(&conn->in); /* a silent connection keeps no buffer */
-    else
-        buf_consume(&conn->in, len);
-}
-
-void conn_discard(struct conn *conn)
-{
-    buf_free(&conn->in);
 }
 
 /* -- life -- */
@@ -535,7 +556,7 @@ static void on_closed(void *owner)
 {
     struct conn *conn = owner;
     out_drop_all(conn);
-    buf_free(&conn->in);
+    conn_discard(conn);
     free(conn->trouble);
     conn->conns->open--;
     conn->handlers->on_closed(conn->owner);
