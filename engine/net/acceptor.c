@@ -108,7 +108,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
 {
     struct server *server = listener->data;
     struct acceptor *a = server->acceptor;
-    int index = (int)(server - a->servers), worker = least_loaded(a), one = 1;
+    int index = (int)(server - a->servers), worker = least_loaded(a);
     const struct config_server *config = &a->options.config->servers[index];
     unsigned max = config->max_connections;
     if (is_stranger(config, peer)) {
@@ -119,7 +119,6 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         refuse(server, fd);
         return;
     }
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct msg_accepted *m = xmalloc(sizeof *m);
     *m = (struct msg_accepted){.msg.type = MSG_ACCEPTED, .fd = fd, .server = index, .peer = *peer};
     server->count++;
@@ -162,12 +161,15 @@ static int open_server(struct acceptor *a, int index, char *error, size_t error_
     server->listener.on_accept = on_accept;
     server->listener.data = server;
     int status = listener_open(&server->listener, a->options.loop, at->bind, at->port);
+    int one = 1;
     char text[ADDRESS_TEXT + 256];
     if (status != 0) {
         listener_explain(&server->listener, status, text, sizeof text);
         snprintf(error, error_size, "servers[%d] %s", index, text);
         return status;
     }
+    /* Accepted sockets inherit it. */
+    (void)setsockopt(server->listener.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     a->listening++;
     address_text(&server->listener.address, text);
     log_info("net", "server listening on %s (%s)", text, config->entry);

@@ -361,17 +361,19 @@ void handshake_accept(struct slice key, char out[HANDSHAKE_ACCEPT_LEN + 1])
 
 void handshake_answer(struct buf *out, const struct handshake *h, const char *extensions)
 {
+    static const char start[] = "HTTP/1.1 101 Switching Protocols\r\n"
+                                "Upgrade: websocket\r\n"
+                                "Connection: Upgrade\r\n"
+                                "Sec-WebSocket-Accept: ";
     char accept[HANDSHAKE_ACCEPT_LEN + 1];
     handshake_accept(h->key, accept);
-    buf_printf(out,
-               "HTTP/1.1 101 Switching Protocols\r\n"
-               "Upgrade: websocket\r\n"
-               "Connection: Upgrade\r\n"
-               "Sec-WebSocket-Accept: %s\r\n",
-               accept);
-    if (extensions)
-        buf_printf(out, "Sec-WebSocket-Extensions: %s\r\n", extensions);
-    buf_append_str(out, "\r\n");
+    buf_append(out, start, sizeof start - 1);
+    buf_append(out, accept, HANDSHAKE_ACCEPT_LEN);
+    if (extensions) {
+        buf_append_str(out, "\r\nSec-WebSocket-Extensions: ");
+        buf_append_str(out, extensions);
+    }
+    buf_append_str(out, "\r\n\r\n");
 }
 
 static const char *phrase(int status)
