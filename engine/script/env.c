@@ -36,12 +36,17 @@ void script_env_set_timeout(struct script_env *env, struct timeout *timeout, uin
     wheel_set(env->wheel, timeout, ms, cb);
 }
 
+void script_env_rest(struct script_env *env)
+{
+    buf_free(&env->scratch);
+    buf_free(&env->packed);
+    buf_free(&env->json);
+    buf_free(&env->command);
+}
+
 void script_env_fini(struct script_env *env)
 {
     tasks_free(env);
-    buf_free(&env->scratch);
-    buf_free(&env->packed);
+    script_env_rest(env);
     deflate_pool_free(env->deflate);
-    buf_free(&env->json);
-    buf_free(&env->command);
 }

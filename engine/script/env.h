@@ -22,6 +22,13 @@ struct source;
 struct task;
 struct vm;
 
+/* Where a task is found by its tag; it may go, but no tag comes twice. */
+struct task_place {
+    struct task *task; /* NULL: the place is free */
+    uint32_t turn;     /* changes with each wait */
+    uint32_t next_free;
+};
+
 struct script_env {
     unsigned node, worker; /* numbers, as in client ids */
     uv_loop_t *loop;
@@ -54,8 +61,8 @@ struct script_env {
     uint8_t hops;             /* of the command that is carried out; 0: none is */
     uint64_t posted_ns;       /* the same command's */
     struct http_client *http; /* of mix.http; NULL: none was needed yet */
-    struct task **tasks;      /* all, by index */
-    uint32_t task_count, task_cap;
+    struct task_place *tasks; /* all, by index; place 0 is no task's */
+    uint32_t task_count, task_cap, task_free;
     struct buf scratch;           /* unmasked frames */
     struct buf packed;            /* what is compressed next */
     struct deflate_pool *deflate; /* NULL: nothing has been compressed yet */
@@ -71,5 +78,8 @@ bool script_env_turn(struct script_env *env, unsigned max);
  * after a long one it would be too early. */
 void script_env_set_timeout(struct script_env *env, struct timeout *timeout, uint64_t ms,
                             timeout_cb *cb);
+
+/* Nobody asks anything for now: frees what only work needs. */
+void script_env_rest(struct script_env *env);
 
 void script_env_fini(struct script_env *env);

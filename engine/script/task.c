@@ -7,6 +7,7 @@
 #include "script/session.h"
 #include <lauxlib.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* -- coroutines -- */
 
@@ -42,14 +43,37 @@ void tasks_renew(struct vm *vm)
     list_for_each(node, &vm->idle) task_renew(list_entry(node, struct task, idle));
 }
 
+static struct task_place *place_of(const struct task *task)
+{
+    return &task->vm->env->tasks[task->index];
+}
+
+static void grow(struct script_env *env)
+{
+    uint32_t cap = env->task_cap ? 2 * env->task_cap : 16;
+    env->tasks = xrealloc(env->tasks, cap * sizeof *env->tasks);
+    memset(env->tasks + env->task_cap, 0, (cap - env->task_cap) * sizeof *env->tasks);
+    env->task_count += env->task_count == 0; /* no task's */
+    env->task_cap = cap;
+}
+
 static void enroll(struct script_env *env, struct task *task)
 {
-    if (env->task_count == env->task_cap) {
-        env->task_cap = env->task_cap ? 2 * env->task_cap : 16;
-        env->tasks = xrealloc(env->tasks, env->task_cap * sizeof(struct task *));
-    }
-    task->index = env->task_count++;
-    env->tasks[task->index] = task;
+    if (env->task_free == 0 && env->task_count == env->task_cap)
+        grow(env);
+    task->index = env->task_free ? env->task_free : env->task_count++;
+    env->task_free = env->tasks[task->index].next_free;
+    env->tasks[task->index].next_free = 0;
+    env->tasks[task->index].task = task;
+}
+
+static void strike(struct script_env *env, struct task *task)
+{
+    struct task_place *place = place_of(task);
+    place->task = NULL;
+    place->turn++;
+    place->next_free = env->task_free;
+    env->task_free = task->index;
 }
 
 static struct task *make(struct vm *vm)
@@ -84,10 +108,32 @@ void task_release(struct task *task)
     list_push_front(&task->vm->idle, &task->idle);
 }
 
+static void discard(struct task *task)
+{
+    lua_State *L = task->vm->L;
+    strike(task->vm->env, task);
+    luaL_unref(L, LUA_REGISTRYINDEX, task->ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, task->view_ref);
+    generation_leave(task->generation);
+    list_remove(&task->idle);
+    free(task);
+}
+
+void tasks_trim(struct vm *vm, unsigned keep)
+{
+    list_for_each(node, &vm->idle)
+    {
+        if (keep > 0)
+            keep--;
+        else
+            discard(list_entry(node, struct task, idle));
+    }
+}
+
 void tasks_free(struct script_env *env)
 {
     for (uint32_t i = 0; i < env->task_count; i++)
-        free(env->tasks[i]);
+        free(env->tasks[i].task);
     free(env->tasks);
 }
 
@@ -153,7 +199,7 @@ static void end_wait(struct task *task)
 
 void task_abandon(struct task *task)
 {
-    task->turn++;
+    place_of(task)->turn++;
     end_wait(task);
 }
 
@@ -198,14 +244,14 @@ int task_suspend(struct task *task, const struct task_wait *wait)
 
 uint64_t task_tag(const struct task *task)
 {
-    return (uint64_t)task->turn << 32 | task->index;
+    return (uint64_t)place_of(task)->turn << 32 | task->index;
 }
 
 struct task *task_find(struct script_env *env, uint64_t tag)
 {
     uint32_t index = (uint32_t)tag;
-    struct task *task = index < env->task_count ? env->tasks[index] : NULL;
-    return task && task->turn == tag >> 32 ? task : NULL;
+    bool there = index < env->task_count && env->tasks[index].turn == tag >> 32;
+    return there ? env->tasks[index].task : NULL;
 }
 
 void task_wake(struct task *task)
@@ -213,7 +259,7 @@ void task_wake(struct task *task)
     if (!task->wait || task->woken)
         return;
     task->woken = true;
-    task->turn++; /* later answers do not find it */
+    place_of(task)->turn++; /* later answers do not find it */
     wheel_clear(task->vm->env->wheel, &task->timer);
     if (task->session)
         session_ready(task->session);

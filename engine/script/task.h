@@ -29,7 +29,7 @@ struct task {
     struct buf_view *view; /* of unread input (lua_buf.h) */
     int view_ref;
     struct list idle;
-    uint32_t index, turn;          /* its tag: the turn changes with each wait */
+    uint32_t index;                /* of its place */
     struct generation *generation; /* whose globals L has */
     struct session *session;       /* whose handler runs; NULL: nobody's */
     struct lua_timer *job;         /* where there is no session: whose function runs */
@@ -50,6 +50,9 @@ void task_release(struct task *task);                          /* back to the po
 
 /* Between two handlers: what runs next is of the newest generation. */
 void task_renew(struct task *task);
+
+/* Frees those that wait for work but `keep`: as many as were once suspended at a time are left. */
+void tasks_trim(struct vm *vm, unsigned keep);
 
 /* All that wait for work, after a commit. */
 void tasks_renew(struct vm *vm);

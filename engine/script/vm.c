@@ -24,6 +24,7 @@
 enum {
     LOAD_MS = 3000,
     LIMIT_LOOK = 100000, /* instructions between looks at the clock */
+    COLLECT_KB = 512,    /* of garbage in a step: about a millisecond */
 };
 
 static const char vm_key; /* its address is the registry's key */
@@ -382,4 +383,23 @@ uint64_t vm_memory(const struct vm *vm)
 {
     return (uint64_t)lua_gc(vm->L, LUA_GCCOUNT, 0) * 1024 +
            (uint64_t)lua_gc(vm->L, LUA_GCCOUNTB, 0);
+}
+
+static int collect(lua_State *L)
+{
+    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, COLLECT_KB));
+    return 1;
+}
+
+/* As a call: a finalizer of the script's may fail. */
+bool vm_collect(struct vm *vm)
+{
+    lua_pushcfunction(vm->L, collect);
+    if (vm_call(vm, vm->L, 0, 1, "a finalizer", 0) != 0) {
+        vm_log_error(vm, vm->L, "a finalizer", 0);
+        return false;
+    }
+    bool over = lua_toboolean(vm->L, -1);
+    lua_pop(vm->L, 1);
+    return over;
 }

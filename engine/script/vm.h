@@ -67,6 +67,10 @@ void vm_free(struct vm *vm);
 /* Bytes that its Lua objects take. */
 uint64_t vm_memory(const struct vm *vm);
 
+/* Nobody asks anything for now: goes on with the collection of garbage for about a millisecond.
+ * True at the end of a cycle; what died during one goes in the next. */
+bool vm_collect(struct vm *vm);
+
 /* Calls a function that stands on L's stack with its arguments, under a traceback; it may not
  * suspend. 0, or -1 with the message and traceback on the stack in place of results. One of the two
  * doors into Lua; the other is task_resume. */

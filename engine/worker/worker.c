@@ -11,6 +11,7 @@
 #include "script/redis_pool.h"
 #include "script/session.h"
 #include "script/vm.h"
+#include "worker/rest.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -47,6 +48,7 @@ struct worker {
     uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
     struct script_env env;
     struct vm **vms;
+    struct rest rest;
     struct pulse pulse;
     struct worker_stats stats;
     struct server_stats *servers;
@@ -100,6 +102,7 @@ static void on_turn(uv_prepare_t *prepare)
     bool left = script_env_turn(&w->env, TURN_SESSIONS);
     redis_pools_flush(w->env.redis);
     left |= conns_flush(&w->conns, TURN_FLUSHES);
+    left |= rest_turn(&w->rest);
     if (left)
         CHECK(uv_idle_start(&w->busy, on_busy) == 0);
     else
@@ -122,6 +125,7 @@ static void on_second(uv_timer_t *timer)
     uint64_t now = clock_ns();
     counter_set(&w->stats.loop_lag_ns, now > w->second_due_ns ? now - w->second_due_ns : 0);
     counter_set(&w->stats.lua_bytes, measure_memory(w));
+    rest_look(&w->rest);
     w->second_due_ns = now + 1000000000u;
     CHECK(uv_timer_start(timer, on_second, 1000, 0) == 0);
 }
@@ -373,6 +377,8 @@ struct worker *worker_new(const struct worker_options *options)
     make_stats(w);
     init_env(w);
     w->vms = xcalloc(options->config->server_count + 1, sizeof(struct vm *));
+    w->rest =
+        (struct rest){.env = &w->env, .vms = w->vms, .vm_count = options->config->server_count};
     return w;
 }
 
