@@ -7,6 +7,10 @@
 
 enum {
     INLINE_FRAMES = 2, /* a delivery to a connection that keeps up allocates nothing */
+    GROWN_FRAMES = 16,
+    /* What a connection collects small messages in: the first chunk, and those behind it. */
+    SMALL_BYTES = 256,
+    CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
     LINGER_MS = 1000,
     SWEEP_MS = 1000,
@@ -43,11 +47,13 @@ struct conn {
     bool held : 1;         /* by the owner */
     bool ended : 1;        /* the peer has sent its end */
     bool reading : 1;      /* the transport is */
+    bool urgent : 1;       /* where in_dirty is */
     bool heard : 1;        /* since conn_mark */
     bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
     /* the write queue: a ring of references */
     uint32_t out_head, out_count, out_cap;
     uint32_t out_offset; /* written bytes of the first frame */
+    uint32_t out_room;   /* left in the last frame, which is this connection's to append to */
     struct frame **out, *out_inline[INLINE_FRAMES];
     uint64_t out_bytes;
     struct transport_tcp tcp;
@@ -107,33 +113,80 @@ static void out_reset(struct conn *conn)
         free(conn->out);
     conn->out = conn->out_inline;
     conn->out_cap = INLINE_FRAMES;
-    conn->out_head = conn->out_count = conn->out_offset = 0;
+    conn->out_head = conn->out_count = conn->out_offset = conn->out_room = 0;
     conn->out_bytes = 0;
 }
 
 static void out_grow(struct conn *conn)
 {
-    struct frame **bigger = xmalloc(2 * conn->out_cap * sizeof *bigger);
+    uint32_t cap = conn->out_cap < GROWN_FRAMES ? GROWN_FRAMES : 2 * conn->out_cap;
+    struct frame **bigger = xmalloc(cap * sizeof *bigger);
     for (uint32_t i = 0; i < conn->out_count; i++)
         bigger[i] = *out_at(conn, i);
     if (conn->out != conn->out_inline)
         free(conn->out);
     conn->out = bigger;
-    conn->out_cap *= 2;
+    conn->out_cap = cap;
     conn->out_head = 0;
 }
 
+/* Nothing more is appended to the last frame. Where it has to wait, it keeps only what it uses. */
+static void out_seal(struct conn *conn, bool waits)
+{
+    if (waits && conn->out_room > 0) {
+        struct frame **last = out_at(conn, conn->out_count - 1);
+        *last = frame_trim(*last);
+    }
+    conn->out_room = 0;
+}
+
+/* Takes the caller's reference. */
 static void out_push(struct conn *conn, struct frame *frame)
 {
+    out_seal(conn, conn->writing > 0);
     if (conn->out_count == conn->out_cap)
         out_grow(conn);
-    *out_at(conn, conn->out_count++) = frame_ref(frame);
+    *out_at(conn, conn->out_count++) = frame;
     conn->out_bytes += frame->len;
+}
+
+static struct frame *new_chunk(struct conns *conns, size_t cap)
+{
+    if (cap <= CHUNK_BYTES && conns->spare_count > 0)
+        return conns->spare[--conns->spare_count];
+    return frame_new_empty(cap);
+}
+
+static void out_open(struct conn *conn, size_t len)
+{
+    size_t cap = conn->out_count > 0 ? CHUNK_BYTES : SMALL_BYTES;
+    struct frame *chunk = new_chunk(conn->conns, len > cap ? len : cap);
+    out_push(conn, chunk);
+    conn->out_room = chunk->cap;
+}
+
+static void out_append(struct conn *conn, const char *data, size_t len)
+{
+    struct frame *last = *out_at(conn, conn->out_count - 1);
+    memcpy(last->data + last->len, data, len);
+    last->len += (uint32_t)len;
+    conn->out_room -= (uint32_t)len;
+    conn->out_bytes += len;
+}
+
+static void release(struct conns *conns, struct frame *frame)
+{
+    if (frame->cap != CHUNK_BYTES || frame->refs > 1 || conns->spare_count == CONNS_SPARE_MAX) {
+        frame_unref(frame);
+        return;
+    }
+    frame->len = 0;
+    conns->spare[conns->spare_count++] = frame;
 }
 
 static void out_pop(struct conn *conn)
 {
-    frame_unref(*out_at(conn, 0));
+    release(conn->conns, *out_at(conn, 0));
     conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
     conn->out_count--;
     conn->out_offset = 0;
@@ -156,13 +209,16 @@ static void out_written(struct conn *conn, size_t bytes)
     }
 }
 
-static unsigned out_gather(struct conn *conn, uv_buf_t *bufs)
+/* The first frames; *bytes: how many bytes they are. */
+static unsigned out_gather(struct conn *conn, uv_buf_t *bufs, size_t *bytes)
 {
     unsigned n = 0;
+    *bytes = 0;
     for (; n < conn->out_count && n < IOV_MAX_FLUSH; n++) {
         struct frame *frame = *out_at(conn, n);
         uint32_t skip = n == 0 ? conn->out_offset : 0;
         bufs[n] = uv_buf_init(frame->data + skip, frame->len - skip);
+        *bytes += frame->len - skip;
     }
     return n;
 }
@@ -171,6 +227,24 @@ static void out_drop_all(struct conn *conn)
 {
     while (conn->out_count > 0)
         out_pop(conn);
+}
+
+/* -- whose turn it is to be flushed -- */
+
+static void mark_dirty(struct conn *conn)
+{
+    struct conns *conns = conn->conns;
+    if (conn->urgent || conn->writing > 0 || (conns->fan_out && !list_empty(&conn->in_dirty)))
+        return;
+    list_remove(&conn->in_dirty);
+    list_push_back(conns->fan_out ? &conns->dirty : &conns->urgent, &conn->in_dirty);
+    conn->urgent = !conns->fan_out;
+}
+
+static void unmark(struct conn *conn)
+{
+    conn->urgent = false;
+    list_remove(&conn->in_dirty);
 }
 
 /* -- the end -- */
@@ -193,7 +267,7 @@ void conn_abort(struct conn *conn)
     if (conn->state == CLOSED)
         return;
     set_state(conn, CLOSED);
-    list_remove(&conn->in_dirty);
+    unmark(conn);
     if (conn->trouble)
         list_remove(&conn->trouble->in_paused);
     wheel_clear(conn->conns->wheel, &conn->read_timer);
@@ -244,12 +318,6 @@ static void read_on(struct conn *conn)
     conn->reading = transport_read_start(conn->transport) == 0;
     if (!conn->reading)
         break_off(conn, CLOSE_RESET, "cannot read");
-}
-
-static void mark_dirty(struct conn *conn)
-{
-    if (list_empty(&conn->in_dirty) && conn->writing == 0)
-        list_push_back(&conn->conns->dirty, &conn->in_dirty);
 }
 
 void conn_close(struct conn *conn)
@@ -303,7 +371,9 @@ static void start_write_timer(struct conn *conn)
 static void write_later(struct conn *conn)
 {
     uv_buf_t bufs[IOV_MAX_FLUSH];
-    conn->writing = (uint8_t)out_gather(conn, bufs);
+    size_t bytes;
+    out_seal(conn, true);
+    conn->writing = (uint8_t)out_gather(conn, bufs, &bytes);
     if (transport_write(conn->transport, bufs, conn->writing) != 0) {
         break_off(conn, CLOSE_RESET, "write error");
         return;
@@ -316,15 +386,13 @@ static void flush(struct conn *conn)
 {
     while (conn->out_count > 0) {
         uv_buf_t bufs[IOV_MAX_FLUSH];
-        unsigned count = out_gather(conn, bufs);
+        size_t wanted;
+        unsigned count = out_gather(conn, bufs, &wanted);
         ssize_t n = transport_try_write(conn->transport, bufs, count);
         if (n < 0 && n != UV_EAGAIN) {
             break_off(conn, CLOSE_RESET, "connection reset by peer");
             return;
         }
-        size_t wanted = 0;
-        for (unsigned i = 0; i < count; i++)
-            wanted += bufs[i].len;
         if (n > 0)
             out_written(conn, (size_t)n);
         if (n < 0 || (size_t)n < wanted) {
@@ -356,10 +424,10 @@ static void on_written(void *owner, int status)
     settle(conn);
 }
 
-/* What waits is bounded; a frame that nothing waits before makes nobody slow, however large. */
-static bool has_room(const struct conn *conn, const struct frame *frame)
+/* What waits is bounded; a message that nothing waits before makes nobody slow, however large. */
+static bool has_room(const struct conn *conn, size_t len)
 {
-    return conn->out_bytes == 0 || conn->out_bytes + frame->len <= conn->limits->max_backlog;
+    return conn->out_bytes == 0 || conn->out_bytes + len <= conn->limits->max_backlog;
 }
 
 /* What was not offered to the socket yet does not make a client slow. */
@@ -367,36 +435,63 @@ static void flush_early(struct conn *conn)
 {
     if (conn->writing > 0)
         return;
-    list_remove(&conn->in_dirty);
+    unmark(conn);
     flush(conn);
+}
+
+/* 0: so much more may be queued. */
+static int make_room(struct conn *conn, size_t len)
+{
+    if (conn->state == OPEN && !has_room(conn, len))
+        flush_early(conn);
+    if (conn->state != OPEN)
+        return UV_ENOTCONN;
+    if (has_room(conn, len))
+        return 0;
+    break_off(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
+    return UV_ENOBUFS;
 }
 
 int conn_send(struct conn *conn, struct frame *frame)
 {
-    if (conn->state == OPEN && !has_room(conn, frame))
-        flush_early(conn);
-    if (conn->state != OPEN)
-        return UV_ENOTCONN;
-    if (frame->len == 0)
-        return 0;
-    if (!has_room(conn, frame)) {
-        break_off(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
-        return UV_ENOBUFS;
-    }
-    out_push(conn, frame);
+    int status = make_room(conn, frame->len);
+    if (status != 0 || frame->len == 0)
+        return status;
+    out_push(conn, frame_ref(frame));
     mark_dirty(conn);
     return 0;
 }
 
+int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len)
+{
+    int status = make_room(conn, head_len + len);
+    if (status != 0 || head_len + len == 0)
+        return status;
+    if (head_len + len > conn->out_room)
+        out_open(conn, head_len + len);
+    out_append(conn, head, head_len);
+    out_append(conn, data, len);
+    mark_dirty(conn);
+    return 0;
+}
+
+static unsigned flush_some(struct list *list, unsigned max)
+{
+    unsigned n = 0;
+    for (; n < max && !list_empty(list); n++) {
+        struct conn *conn = list_entry(list->next, struct conn, in_dirty);
+        unmark(conn);
+        flush(conn);
+    }
+    return n;
+}
+
 bool conns_flush(struct conns *conns, unsigned max)
 {
-    while (max-- > 0) {
-        struct list *node = list_pop_front(&conns->dirty);
-        if (!node)
-            return false;
-        flush(list_entry(node, struct conn, in_dirty));
-    }
-    return !list_empty(&conns->dirty);
+    unsigned others = list_empty(&conns->dirty) ? 0 : max / 4;
+    unsigned done = flush_some(&conns->urgent, max - others);
+    flush_some(&conns->dirty, max - done);
+    return !list_empty(&conns->urgent) || !list_empty(&conns->dirty);
 }
 
 /* -- reading -- */
@@ -574,6 +669,7 @@ static const struct transport_events events = {
 void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
 {
     *conns = (struct conns){.loop = loop, .wheel = wheel};
+    list_init(&conns->urgent);
     list_init(&conns->dirty);
     list_init(&conns->paused);
 }
@@ -581,6 +677,17 @@ void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
 size_t conn_size(void)
 {
     return sizeof(struct conn);
+}
+
+void conns_fan_out(struct conns *conns, bool on)
+{
+    conns->fan_out = on;
+}
+
+void conns_fini(struct conns *conns)
+{
+    while (conns->spare_count > 0)
+        frame_unref(conns->spare[--conns->spare_count]);
 }
 
 struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct conn_limits *limits,

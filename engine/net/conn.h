@@ -54,23 +54,34 @@ struct conn_handlers {
     void (*on_closed)(void *owner);
 };
 
+enum { CONNS_SPARE_MAX = 64 };
+
 /* The connections of one loop. */
 struct conns {
     uv_loop_t *loop;
     struct wheel *wheel;
     size_t open;        /* whose memory is still theirs */
-    struct list dirty;  /* have frames to flush */
+    struct list urgent; /* to be flushed */
+    struct list dirty;  /* the same, for what was sent to many */
+    bool fan_out;
+    struct frame *spare[CONNS_SPARE_MAX]; /* chunks to collect the next small messages in */
+    unsigned spare_count;
     struct list paused; /* not read, swept for hang-ups */
     struct timeout sweep;
     char scratch[TRANSPORT_READ_MAX];
 };
 
 void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel);
+void conns_fini(struct conns *conns); /* after the last connection */
 
 /* Writes what the turn produced, one system call for each connection that has something, for at
- * most `max` connections, so that a wide fan-out lets the loop poll in between. True when some are
- * left. */
+ * most `max` connections, so that a wide fan-out lets the loop poll in between. Who was sent
+ * something outside of a fan-out comes first, so that nobody waits for the end of one; at least a
+ * quarter is the others'. True when some are left. */
 bool conns_flush(struct conns *conns, unsigned max);
+
+/* What is sent from here on is for many. */
+void conns_fan_out(struct conns *conns, bool on);
 
 /* How much memory a connection takes, aligned as malloc does. */
 size_t conn_size(void);
@@ -86,6 +97,10 @@ void conn_start(struct conn *conn);
  * it is closing; UV_ENOBUFS when the client takes too little: then the connection is being closed.
  */
 int conn_send(struct conn *conn, struct frame *frame);
+
+/* The same for bytes that are for this connection alone, head before data: copied, small ones one
+ * behind the other, so that many leave as one. */
+int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len);
 
 /* Starts an orderly close. Idempotent. */
 void conn_close(struct conn *conn);

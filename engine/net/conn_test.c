@@ -75,6 +75,16 @@ static void connect_pair(int *ours, int *theirs)
     close(listener);
 }
 
+/* It takes as little at once as a socket can. */
+static void narrow_pair(int *ours, int *theirs)
+{
+    int pair[2], least = 1;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
+    *ours = pair[0];
+    *theirs = pair[1];
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -84,6 +94,7 @@ static int set_up(void **state)
     take_most = SIZE_MAX;
     hold_next = ended = closed = false;
     why[0] = '\0';
+    counter_set(&counters.written_bytes, 0);
     uv_loop_init(&loop);
     wheel_init(&wheel, &loop);
     conns_init(&conns, &loop, &wheel);
@@ -132,20 +143,21 @@ static int tear_down(void **state)
     assert_true(closed);
     assert_int_equal(conns.open, 0);
     free(memory);
+    conns_fini(&conns);
     assert_int_equal(uv_loop_close(&loop), 0);
     buf_free(&got);
     return 0;
 }
 
 /* The same with limits that are looked at when it is opened. */
-static void reopen(void)
+static void reopen(void (*make_pair)(int *ours, int *theirs))
 {
     int ours;
     conn_abort(conn);
     turn_until(&closed);
     closed = false;
     close(peer);
-    connect_pair(&ours, &peer);
+    make_pair(&ours, &peer);
     conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
 }
 
@@ -331,6 +343,156 @@ static void a_full_socket_is_waited_for(void **state)
     free(all);
 }
 
+/* Message number i: what it says, how long it is, and whether it is shared. */
+static size_t make_message(unsigned i, char *out)
+{
+    size_t len = i % 7 == 0 ? 3000 : 1 + i * 13 % 300;
+    for (size_t j = 0; j < len; j++)
+        out[j] = (char)(i * 31 + j);
+    return len;
+}
+
+static int send_message(unsigned i, const char *data, size_t len)
+{
+    if (i % 3 > 0)
+        return conn_append(conn, data, len / 2, data + len / 2, len - len / 2);
+    struct frame *frame = frame_new(data, len);
+    int status = conn_send(conn, frame);
+    frame_unref(frame);
+    return status;
+}
+
+static void own_and_shared_messages_keep_their_order(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 3000, STEPS = 97 };
+    struct buf sent = {0};
+    reopen(narrow_pair);
+    conn_start(conn);
+    limits.max_backlog = UINT64_MAX;
+    char message[3000], block[STEPS * 16];
+    size_t read_len = 0;
+    uint64_t end = uv_hrtime() + 20000000000u;
+    for (unsigned i = 0; i < MESSAGES || read_len < sent.len; i++) {
+        assert_true(uv_hrtime() < end);
+        if (i < MESSAGES) {
+            size_t len = make_message(i, message);
+            buf_append(&sent, message, len);
+            assert_int_equal(send_message(i, message, len), 0);
+        }
+        if (i % 5 != 0)
+            continue;
+        turns(1);
+        ssize_t n = read(peer, block, 1 + i % STEPS * 16);
+        if (n <= 0)
+            continue;
+        assert_memory_equal(block, sent.data + read_len, n);
+        read_len += (size_t)n;
+    }
+    buf_free(&sent);
+}
+
+static void the_backlog_is_exact(void **state)
+{
+    (void)state;
+    char block[4096] = {0};
+    size_t sent = 0, waiting = 0;
+    conn_start(conn);
+    limits.max_backlog = UINT64_MAX;
+    for (uint64_t before = 1; before != counter_get(&counters.written_bytes) || waiting == 0;) {
+        before = counter_get(&counters.written_bytes);
+        for (int i = 0; i < 100; i++, sent += sizeof block)
+            assert_int_equal(conn_append(conn, block, sizeof block, "", 0), 0);
+        turns(3);
+        waiting = sent - counter_get(&counters.written_bytes);
+    }
+    limits.max_backlog = waiting + 1000;
+    assert_int_equal(conn_append(conn, block, 300, block, 300), 0);
+    struct frame *frame = frame_new(block, 300);
+    assert_int_equal(conn_send(conn, frame), 0);
+    frame_unref(frame);
+    assert_int_equal(conn_append(conn, block, 50, block, 50), 0);
+    assert_int_equal(conn_append(conn, "", 0, "", 0), 0);
+    assert_int_equal(conn_append(conn, "x", 1, "", 0), UV_ENOBUFS);
+    assert_true(ended);
+    assert_int_equal(conn_append(conn, "x", 1, "", 0), UV_ENOTCONN);
+}
+
+static void chunks_are_used_again(void **state)
+{
+    (void)state;
+    char half[200] = {0};
+    conn_start(conn);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(conn_append(conn, half, 200, half, 200), 0);
+        assert_int_equal(conns.spare_count, 0);
+        turns(1);
+        assert_int_equal(conns.spare_count, 1);
+    }
+}
+
+static ssize_t peer_has(int fd)
+{
+    char all[100];
+    return recv(fd, all, sizeof all, MSG_DONTWAIT);
+}
+
+static void a_fan_out_lets_others_go_first(void **state)
+{
+    (void)state;
+    int ours, second_peer;
+    connect_pair(&ours, &second_peer);
+    void *more = malloc(conn_size());
+    struct conn *second = conn_open(more, &conns, ours, &limits, &handlers, NULL);
+    conns_fan_out(&conns, true);
+    send_text("for many");
+    conns_fan_out(&conns, false);
+    assert_int_equal(conn_append(second, "own", 3, "", 0), 0);
+    assert_true(conns_flush(&conns, 1));
+    assert_int_equal(peer_has(second_peer), 3);
+    assert_int_equal(peer_has(peer), -1);
+    assert_int_equal(conn_append(second, "own", 3, "", 0), 0);
+    assert_int_equal(conn_append(conn, "too", 3, "", 0), 0); /* behind what was for many */
+    assert_false(conns_flush(&conns, 2));
+    assert_int_equal(peer_has(peer), 11);
+    conn_abort(second);
+    turn_until(&closed);
+    closed = false;
+    close(second_peer);
+    free(more);
+}
+
+/* Those who always have something do not keep a fan-out waiting for ever. */
+static void a_fan_out_has_its_share(void **state)
+{
+    (void)state;
+    enum { OTHERS = 4 };
+    struct conn *others[OTHERS];
+    void *more[OTHERS];
+    int peers[OTHERS], ours;
+    conns_fan_out(&conns, true);
+    send_text("for many");
+    conns_fan_out(&conns, false);
+    for (int i = 0; i < OTHERS; i++) {
+        connect_pair(&ours, &peers[i]);
+        more[i] = malloc(conn_size());
+        others[i] = conn_open(more[i], &conns, ours, &limits, &handlers, NULL);
+        assert_int_equal(conn_append(others[i], "own", 3, "", 0), 0);
+    }
+    assert_true(conns_flush(&conns, OTHERS));
+    assert_int_equal(peer_has(peer), 8);
+    for (int i = 0; i < OTHERS; i++) {
+        conn_abort(others[i]);
+        close(peers[i]);
+    }
+    while (conns.open > 1)
+        uv_run(&loop, UV_RUN_ONCE);
+    for (int i = 0; i < OTHERS; i++)
+        free(more[i]);
+    closed = false;
+}
+
 static void an_orderly_end_is_told(void **state)
 {
     (void)state;
@@ -364,7 +526,7 @@ static void silence_ends_it(void **state)
 {
     (void)state;
     limits.read_timeout = 100;
-    reopen();
+    reopen(connect_pair);
     conn_start(conn);
     turn_until(&ended);
     assert_string_equal(why, "read timeout");
@@ -426,6 +588,11 @@ int main(void)
         TEST(a_slow_client_is_cut_off),
         TEST(one_large_message_makes_nobody_slow),
         TEST(a_full_socket_is_waited_for),
+        TEST(own_and_shared_messages_keep_their_order),
+        TEST(the_backlog_is_exact),
+        TEST(chunks_are_used_again),
+        TEST(a_fan_out_lets_others_go_first),
+        TEST(a_fan_out_has_its_share),
         TEST(an_orderly_end_is_told),
         TEST(a_reset_is_told),
         TEST(silence_ends_it),

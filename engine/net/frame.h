@@ -8,12 +8,20 @@
 struct frame {
     uint32_t refs;
     uint32_t len;
+    uint32_t cap; /* bytes of data there is room for */
     char data[];
 };
 
 /* One reference, the caller's. `data` may be NULL: then the caller fills in the bytes before
  * anybody else sees them. */
 struct frame *frame_new(const void *data, size_t len);
+
+/* Room for `cap` bytes, none of them used: for an owner that keeps it to itself and fills it in by
+ * and by. */
+struct frame *frame_new_empty(size_t cap);
+
+/* Gives back the room that is not used, of a frame with one reference; it may move. */
+struct frame *frame_trim(struct frame *frame);
 
 static inline struct frame *frame_ref(struct frame *frame)
 {

@@ -1,8 +1,10 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "net/transport.h"
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* One at a time, as a shutdown comes when all is written. Made when first needed: most connections
@@ -63,7 +65,18 @@ static void read_stop(struct transport *t)
 
 static ssize_t try_write(struct transport *t, const uv_buf_t *bufs, unsigned count)
 {
-    return uv_try_write(stream(t), bufs, count);
+    struct msghdr msg = {.msg_iov = (struct iovec *)bufs, .msg_iovlen = count};
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&self(t)->tcp, &fd) != 0)
+        return UV_EBADF;
+    ssize_t n;
+    do
+        n = count == 1 ? send(fd, bufs->base, bufs->len, MSG_NOSIGNAL)
+                       : sendmsg(fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        return n;
+    return errno == EWOULDBLOCK || errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
 static void on_write(uv_write_t *req, int status)

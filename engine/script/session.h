@@ -78,6 +78,10 @@ const char *session_send(struct session *s, const char *data, size_t len);
 struct frame;
 const char *session_send_frame(struct session *s, struct frame *frame);
 
+/* Two pieces as one, copied. */
+const char *session_send_joined(struct session *s, const char *head, size_t head_len,
+                                const char *data, size_t len);
+
 /* A message, encoded by the session's protocol. */
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary);
 

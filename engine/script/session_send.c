@@ -6,25 +6,34 @@
 #include "script/session_ws.h"
 #include <stdlib.h>
 
-const char *session_send_frame(struct session *s, struct frame *frame)
+static const char *count_send(struct session *s, bool sent)
 {
     struct server_stats *stats = s->vm->stats;
-    if (s->closing || !s->conn || conn_send(s->conn, frame) != 0) {
-        counter_add(&stats->send_errors, 1);
-        return SESSION_CLOSED;
-    }
-    counter_add(&stats->send_messages, 1);
-    return NULL;
+    counter_add(sent ? &stats->send_messages : &stats->send_errors, 1);
+    return sent ? NULL : SESSION_CLOSED;
+}
+
+static bool is_reachable(const struct session *s)
+{
+    return !s->closing && s->conn;
+}
+
+const char *session_send_frame(struct session *s, struct frame *frame)
+{
+    return count_send(s, is_reachable(s) && conn_send(s->conn, frame) == 0);
+}
+
+const char *session_send_joined(struct session *s, const char *head, size_t head_len,
+                                const char *data, size_t len)
+{
+    return count_send(s, is_reachable(s) && conn_append(s->conn, head, head_len, data, len) == 0);
 }
 
 const char *session_send(struct session *s, const char *data, size_t len)
 {
     if (len == 0)
         return s->closing ? SESSION_CLOSED : NULL;
-    struct frame *frame = frame_new(data, len);
-    const char *why = session_send_frame(s, frame);
-    frame_unref(frame);
-    return why;
+    return session_send_joined(s, "", 0, data, len);
 }
 
 /* Why it gets no message now; NULL: it does. */
@@ -40,6 +49,8 @@ const char *session_send_encoded(struct session *s, const char *data, size_t len
     const char *why = deaf(s);
     if (why)
         return why;
+    if (s->vm->protocol->send)
+        return s->vm->protocol->send(s, data, len, binary);
     struct frame *frame = s->vm->protocol->encode(s->vm, s, data, len, binary, &why);
     if (!frame) {
         counter_add(&s->vm->stats->send_errors, 1);
@@ -118,7 +129,9 @@ void session_publish(struct script_env *env, const char *channel, size_t channel
                      uint32_t *failed)
 {
     struct publish p = {.data = data, .len = len, .binary = binary};
+    conns_fan_out(env->conns, true);
     channel_publish(env->channels, channel, channel_len, deliver, &p);
+    conns_fan_out(env->conns, false);
     while (p.encodings) {
         struct encoding *e = p.encodings;
         p.encodings = e->next;

@@ -67,43 +67,41 @@ void session_ws_packet(struct session *s)
 
 /* -- frames out -- */
 
-static struct frame *join(const char *header, size_t header_len, const char *data, size_t len)
-{
-    struct frame *frame = frame_new(NULL, header_len + len);
-    memcpy(frame->data, header, header_len);
-    memcpy(frame->data + header_len, data, len);
-    return frame;
-}
-
-static struct frame *make_frame(enum ws_opcode opcode, const char *data, size_t len)
-{
+/* A frame in two pieces, of which the second is the caller's or env->packed. */
+struct pieces {
     char header[WS_HEADER_MAX];
-    return join(header, ws_header(header, opcode, len), data, len);
-}
+    size_t header_len;
+    const char *data;
+    size_t len;
+};
 
-/* NULL: no context is kept, and it would be no shorter. */
-static struct frame *pack_frame(struct session *s, enum ws_opcode opcode, const char *data,
-                                size_t len)
+/* False: no context is kept, and it would be no shorter. */
+static bool pack(struct session *s, enum ws_opcode opcode, const char *data, size_t len,
+                 struct pieces *out)
 {
     struct buf *packed = &s->vm->env->packed;
     struct deflate *deflate = s->ws->decoder.deflate;
-    struct frame *frame = NULL;
-    char header[WS_HEADER_MAX];
     packed->len = 0;
     deflate_pack(deflate, packed, data, len);
-    if (packed->len < len || deflate_terms(deflate)->server_keeps)
-        frame =
-            join(header, ws_header_packed(header, opcode, packed->len), packed->data, packed->len);
-    if (packed->cap > PACKED_KEEP)
-        buf_free(packed);
-    return frame;
+    if (packed->len >= len && !deflate_terms(deflate)->server_keeps)
+        return false;
+    out->header_len = ws_header_packed(out->header, opcode, packed->len);
+    out->data = packed->data;
+    out->len = packed->len;
+    return true;
 }
 
-static const char *send_frame(struct session *s, struct frame *frame)
+static void release_packed(struct script_env *env)
 {
-    const char *why = session_send_frame(s, frame);
-    frame_unref(frame);
-    return why;
+    if (env->packed.cap > PACKED_KEEP)
+        buf_free(&env->packed);
+}
+
+static const char *send_plain(struct session *s, enum ws_opcode opcode, const char *data,
+                              size_t len)
+{
+    char header[WS_HEADER_MAX];
+    return session_send_joined(s, header, ws_header(header, opcode, len), data, len);
 }
 
 unsigned session_ws_variant(const struct session *s, size_t len)
@@ -115,12 +113,26 @@ unsigned session_ws_variant(const struct session *s, size_t len)
     return terms->server_keeps ? SESSION_ALONE : terms->server_bits;
 }
 
-struct frame *session_ws_frame(struct session *s, const char *data, size_t len, bool binary)
+static void encode(struct session *s, const char *data, size_t len, bool binary, struct pieces *out)
 {
     enum ws_opcode opcode = binary ? WS_OP_BINARY : WS_OP_TEXT;
-    bool packed = s && session_ws_variant(s, len) != 0;
-    struct frame *frame = packed ? pack_frame(s, opcode, data, len) : NULL;
-    return frame ? frame : make_frame(opcode, data, len);
+    if (s && session_ws_variant(s, len) != 0 && pack(s, opcode, data, len, out))
+        return;
+    out->header_len = ws_header(out->header, opcode, len);
+    out->data = data;
+    out->len = len;
+}
+
+struct frame *session_ws_frame(struct session *s, const char *data, size_t len, bool binary)
+{
+    struct pieces p;
+    encode(s, data, len, binary, &p);
+    struct frame *frame = frame_new(NULL, p.header_len + p.len);
+    memcpy(frame->data, p.header, p.header_len);
+    memcpy(frame->data + p.header_len, p.data, p.len);
+    if (s)
+        release_packed(s->vm->env);
+    return frame;
 }
 
 const char *session_ws_send(struct session *s, const char *data, size_t len, bool binary)
@@ -129,7 +141,11 @@ const char *session_ws_send(struct session *s, const char *data, size_t len, boo
         return session_send_frame(s, NULL); /* refuses it: nothing is encoded */
     if (session_ws_pending(s))
         return "the WebSocket handshake is not done";
-    return send_frame(s, session_ws_frame(s, data, len, binary));
+    struct pieces p;
+    encode(s, data, len, binary, &p);
+    const char *why = session_send_joined(s, p.header, p.header_len, p.data, p.len);
+    release_packed(s->vm->env);
+    return why;
 }
 
 static void send_close(struct session *s, uint16_t code, const char *reason)
@@ -274,7 +290,7 @@ static void on_ping_due(struct timeout *timeout)
                         "no answer to a ping");
     } else if (silent) {
         wheel_set(s->vm->env->wheel, timeout, LAST_LOOK_MS, on_ping_due);
-    } else if (send_frame(s, make_frame(WS_OP_PING, "", 0)) == NULL) {
+    } else if (send_plain(s, WS_OP_PING, "", 0) == NULL) {
         ws->pinged = true;
         conn_mark(s->conn);
         wait_for_pong(ws);
@@ -344,7 +360,7 @@ bool session_ws_read(struct session *s, const char *data, size_t len, size_t *ta
         if (event == WS_MORE || event == WS_MESSAGE)
             return event == WS_MESSAGE;
         if (event == WS_PING)
-            send_frame(s, make_frame(WS_OP_PONG, item->data, item->len));
+            send_plain(s, WS_OP_PONG, item->data, item->len);
         else if (event == WS_CLOSE)
             answer_close(s, item);
         else if (event == WS_FAIL)

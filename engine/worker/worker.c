@@ -466,6 +466,7 @@ void worker_free(struct worker *w)
     redis_pools_free(w->env.redis);
     script_env_fini(&w->env);
     channels_free(w->env.channels);
+    conns_fini(&w->conns);
     if (w->env.sessions)
         slots_free(w->env.sessions);
     config_unref(w->options.config);
