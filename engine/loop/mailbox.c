@@ -62,6 +62,11 @@ void mailbox_drain(struct mailbox *box)
     }
 }
 
+bool mailbox_has_mail(const struct mailbox *box)
+{
+    return box->batch || atomic_load_explicit(&box->head, memory_order_relaxed);
+}
+
 void mailbox_close(struct mailbox *box)
 {
     do

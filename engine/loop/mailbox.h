@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -38,6 +39,9 @@ void mailbox_post(struct mailbox *box, struct msg *msg);
 /* Loop's thread: hands over what is there now, without waiting for the wake. What a handler posts
  * to its own box comes with the next batch. */
 void mailbox_drain(struct mailbox *box);
+
+/* Loop's thread: is there something to hand over? A look costs next to nothing. */
+bool mailbox_has_mail(const struct mailbox *box);
 
 /* Loop's thread, also from the handler, when nobody posts any more (whoever posted last may still
  * be inside mailbox_post). Drains, then closes the handle; the struct must live until the loop has

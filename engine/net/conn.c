@@ -475,23 +475,24 @@ int conn_append(struct conn *conn, const char *head, size_t head_len, const char
     return 0;
 }
 
-static unsigned flush_some(struct list *list, unsigned max)
+static bool flush_some(struct list *list, unsigned max)
 {
-    unsigned n = 0;
-    for (; n < max && !list_empty(list); n++) {
+    for (; max > 0 && !list_empty(list); max--) {
         struct conn *conn = list_entry(list->next, struct conn, in_dirty);
         unmark(conn);
         flush(conn);
     }
-    return n;
+    return !list_empty(list);
 }
 
 bool conns_flush(struct conns *conns, unsigned max)
 {
-    unsigned others = list_empty(&conns->dirty) ? 0 : max / 4;
-    unsigned done = flush_some(&conns->urgent, max - others);
-    flush_some(&conns->dirty, max - done);
-    return !list_empty(&conns->urgent) || !list_empty(&conns->dirty);
+    return flush_some(&conns->urgent, max);
+}
+
+bool conns_flush_fan_out(struct conns *conns, unsigned max)
+{
+    return flush_some(&conns->dirty, max);
 }
 
 /* -- reading -- */

@@ -75,10 +75,10 @@ void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel);
 void conns_fini(struct conns *conns); /* after the last connection */
 
 /* Writes what the turn produced, one system call for each connection that has something, for at
- * most `max` connections, so that a wide fan-out lets the loop poll in between. Who was sent
- * something outside of a fan-out comes first, so that nobody waits for the end of one; at least a
- * quarter is the others'. True when some are left. */
+ * most `max` connections, so that the loop polls in between. True when some are left. Those who
+ * were sent something outside of a fan-out are by themselves: nobody waits for the end of one. */
 bool conns_flush(struct conns *conns, unsigned max);
+bool conns_flush_fan_out(struct conns *conns, unsigned max);
 
 /* What is sent from here on is for many. */
 void conns_fan_out(struct conns *conns, bool on);

@@ -23,6 +23,7 @@ enum {
     /* A turn's share of work before the loop polls again: what is left goes on in the next one. */
     TURN_SESSIONS = 1024,
     TURN_FLUSHES = 256,
+    TURN_FAN_OUT = 64, /* flushes of a fan-out */
     PREFACE_LOG_MS = 10000,
     /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
      * before the end of the thread's stack. */
@@ -96,12 +97,26 @@ static void report_drained(struct worker *w)
     post_to_main(w, xcalloc(1, sizeof(struct msg)), MSG_DRAINED);
 }
 
+/* A publish of another worker, or its answer, does not wait for a wide fan-out: what comes of it
+ * joins what the clients' queues hold, and leaves with that. True when some are left. */
+static bool flush(struct worker *w)
+{
+    bool left = conns_flush(&w->conns, TURN_FLUSHES);
+    for (unsigned i = 0; i < TURN_FAN_OUT; i++) {
+        if (!conns_flush_fan_out(&w->conns, 1))
+            return left;
+        if (mailbox_has_mail(&w->box))
+            break;
+    }
+    return true;
+}
+
 static void on_turn(uv_prepare_t *prepare)
 {
     struct worker *w = prepare->data;
     bool left = script_env_turn(&w->env, TURN_SESSIONS);
     redis_pools_flush(w->env.redis);
-    left |= conns_flush(&w->conns, TURN_FLUSHES);
+    left |= flush(w);
     left |= rest_turn(&w->rest);
     if (left)
         CHECK(uv_idle_start(&w->busy, on_busy) == 0);

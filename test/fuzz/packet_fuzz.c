@@ -137,6 +137,7 @@ static void turn(void)
         uv_run(&w.loop, UV_RUN_NOWAIT);
         left = script_env_turn(&w.env, 100);
         left |= conns_flush(&w.conns, 100);
+        left |= conns_flush_fan_out(&w.conns, 100);
     }
 }
 
