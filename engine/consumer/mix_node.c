@@ -569,7 +569,8 @@ void node_new(struct mix_consumer *consumer, const char *id, const char *address
 
 bool node_flushed(const struct mix_node *node)
 {
-    return node->state != NODE_OPEN || outbox_bytes(&node->outbox) == 0;
+    return node->state != NODE_OPEN ||
+           (outbox_bytes(&node->outbox) == 0 && !lws_partial_buffered(node->wsi));
 }
 
 bool node_retired(const struct mix_node *node)

@@ -680,9 +680,11 @@ size_t conn_size(void)
     return sizeof(struct conn);
 }
 
-void conns_fan_out(struct conns *conns, bool on)
+bool conns_fan_out(struct conns *conns, bool on)
 {
+    bool before = conns->fan_out;
     conns->fan_out = on;
+    return before;
 }
 
 void conns_fini(struct conns *conns)

@@ -80,8 +80,8 @@ void conns_fini(struct conns *conns); /* after the last connection */
 bool conns_flush(struct conns *conns, unsigned max);
 bool conns_flush_fan_out(struct conns *conns, unsigned max);
 
-/* What is sent from here on is for many. */
-void conns_fan_out(struct conns *conns, bool on);
+/* Is what is sent from here on for many? Returns what held before. */
+bool conns_fan_out(struct conns *conns, bool on);
 
 /* How much memory a connection takes, aligned as malloc does. */
 size_t conn_size(void);

@@ -109,12 +109,12 @@ static void redis_fini(struct task *task)
 static void redis_cut(struct task *task)
 {
     redis_fini(task);
-    task->expected = push_failure(task->L, SESSION_CLOSED);
+    task->why = SESSION_CLOSED;
 }
 
 static int redis_results(struct task *task)
 {
-    return (int)task->expected;
+    return task->why ? push_failure(task->L, task->why) : (int)task->expected;
 }
 
 static const struct task_wait redis_wait = {
@@ -137,6 +137,7 @@ static int call(lua_State *L, struct vm *vm, struct redis_pool *pool)
     struct task *task = vm->env->running;
     if (need.alone && session_is_ending(task->session))
         return lua_fail(L, SESSION_CLOSED);
+    task->why = NULL;
     task->pending = redis_send(pool, command, &need, on_done, task, &why);
     if (!task->pending)
         return lua_fail(L, why);

@@ -56,11 +56,18 @@ void lua_request_recall(lua_State *L, struct session *s)
 {
     struct handshake h;
     const char *request = session_ws_kept(s);
-    if (!request || handshake_parse(&h, request, strlen(request)) != HANDSHAKE_OK)
+    if (!request)
         return;
-    push_headers(L, &h, names_of(s));
-    lua_setfield(L, -2, "headers");
+    /* A finalizer of the script's may ask for the context meanwhile: the text is Lua's until the
+     * headers are made, and this session has none any more. */
+    lua_pushstring(L, request);
+    request = lua_tostring(L, -1);
     session_ws_drop_kept(s);
+    if (handshake_parse(&h, request, strlen(request)) == HANDSHAKE_OK) {
+        push_headers(L, &h, names_of(s));
+        lua_setfield(L, -3, "headers");
+    }
+    lua_pop(L, 1);
 }
 
 void lua_request_push_server(lua_State *L, const struct session *s, const struct handshake *h)

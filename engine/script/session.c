@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include "script/dispatch.h"
+#include "script/lua_buf.h"
 #include "script/session_input.h"
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
@@ -108,8 +109,10 @@ bool session_is_ending(const struct session *s)
 
 void session_abandon(struct session *s)
 {
-    if (s->suspended)
+    if (s->suspended) {
         task_abandon(s->task);
+        lua_buf_point(s->task->view, NULL);
+    }
     if (!s->closing)
         s->reason = CLOSE_STOP;
     if (s->stage != STAGE_OVER)

@@ -52,9 +52,11 @@ void session_push_context(struct session *s, lua_State *L)
 {
     if (s->context_ref == LUA_NOREF) {
         lua_newtable(L);
-        lua_request_recall(L, s);
         s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
         counter_add(&s->vm->env->stats->contexts, 1);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
+        lua_request_recall(L, s);
+        return;
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
 }

@@ -26,11 +26,13 @@ static bool call_encode(struct vm *vm, struct session *s, const char *data, size
     bool outer_touched = vm->probe_touched;
     env->current = s;
     env->encoding++;
+    bool fan_out = conns_fan_out(env->conns, false); /* what the script sends is its own */
     vm->probe_touched = false;
     int status = vm_call(vm, L, lua_gettop(L) - handler, 1, "protocol_encode", s ? s->id : 0);
     *touched = vm->probe_touched;
     vm->probe_touched = outer_touched;
     env->encoding--;
+    conns_fan_out(env->conns, fan_out);
     env->current = outer;
     return status == 0;
 }

@@ -129,9 +129,9 @@ void session_publish(struct script_env *env, const char *channel, size_t channel
                      uint32_t *failed)
 {
     struct publish p = {.data = data, .len = len, .binary = binary};
-    conns_fan_out(env->conns, true);
+    bool outer = conns_fan_out(env->conns, true);
     channel_publish(env->channels, channel, channel_len, deliver, &p);
-    conns_fan_out(env->conns, false);
+    conns_fan_out(env->conns, outer);
     while (p.encodings) {
         struct encoding *e = p.encodings;
         p.encodings = e->next;

@@ -16,8 +16,9 @@
 struct task_wait {
     const char *what;
     bool cut_by_end; /* does the end of the peer's input cut it short? (a close cuts all) */
-    void (*cut)(
-        struct task *task); /* stores the outcome of being cut short; the task is then woken */
+    /* Stores the outcome of being cut short; the task is then woken. Touches no Lua state: a leaf
+     * (dispatch.h) may have closed the connection. */
+    void (*cut)(struct task *task);
     int (*results)(struct task *task); /* pushes what the call returns on task->L; how many */
     void (*fini)(struct task *task);   /* releases what the wait holds; may be NULL */
 };

@@ -385,9 +385,11 @@ uint64_t vm_memory(const struct vm *vm)
            (uint64_t)lua_gc(vm->L, LUA_GCCOUNTB, 0);
 }
 
+/* A script that has stopped its collector is left alone: a step would start it again. */
 static int collect(lua_State *L)
 {
-    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, COLLECT_KB));
+    bool stopped = !lua_gc(L, LUA_GCISRUNNING, 0);
+    lua_pushboolean(L, stopped || lua_gc(L, LUA_GCSTEP, COLLECT_KB));
     return 1;
 }
 

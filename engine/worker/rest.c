@@ -1,10 +1,13 @@
 #include "worker/rest.h"
+#include "base/clock.h"
+#include "loop/mailbox.h"
 #include "script/task.h"
 #include <malloc.h>
 
 enum {
     TASKS_KEPT = 8,
     CYCLES = 2, /* the first may have begun before the last of the work */
+    TRIM_MS = 1000,
 };
 
 /* Changes with whatever a worker does but pings. */
@@ -12,11 +15,33 @@ static uint64_t work_of(const struct rest *rest)
 {
     const struct script_env *env = rest->env;
     return atomic_load_explicit(&env->pulse->calls, memory_order_relaxed) +
-           (uint64_t)counter_get(&env->stats->connections);
+           (uint64_t)counter_get(&env->stats->connections) + env->box->batches;
+}
+
+/* Sanitizers' allocators are others, and glibc's own, unused, does not bear it. */
+static void give_back(void)
+{
+#ifndef MIXENGINE_SYSTEM_ALLOCATOR
+    malloc_trim(0);
+#endif
+}
+
+/* It goes over the memory of all threads and holds up those that allocate meanwhile: not more often
+ * than once in TRIM_MS, whoever rests. False: not now. */
+static bool trim(void)
+{
+    static _Atomic uint64_t trimmed_ms;
+    uint64_t now = clock_ms(), last = atomic_load(&trimmed_ms);
+    if (now - last < TRIM_MS || !atomic_compare_exchange_strong(&trimmed_ms, &last, now))
+        return false;
+    give_back();
+    return true;
 }
 
 void rest_look(struct rest *rest)
 {
+    if (rest->untrimmed)
+        rest->untrimmed = !trim();
     uint64_t work = work_of(rest);
     bool silent = work == rest->work;
     rest->work = work;
@@ -34,7 +59,7 @@ static void finish(struct rest *rest)
 {
     rest->resting = rest->had_work = false;
     script_env_rest(rest->env);
-    malloc_trim(0);
+    rest->untrimmed = !trim();
 }
 
 bool rest_turn(struct rest *rest)

@@ -13,6 +13,7 @@ struct rest {
     uint64_t work; /* that was done when it was last looked at */
     bool had_work; /* since the last rest */
     bool resting;
+    bool untrimmed;  /* it has rested, but what is free is still the process's */
     size_t vm;       /* being collected */
     unsigned cycles; /* of it that are over */
 };

@@ -36,6 +36,7 @@ struct worker {
     char name[16];
     pthread_t thread;
     bool draining, drained;
+    bool hurried; /* the last turn left a fan-out for mail */
     bool stopped; /* no script runs any more */
     uv_loop_t loop;
     struct wheel wheel;
@@ -98,15 +99,17 @@ static void report_drained(struct worker *w)
 }
 
 /* A publish of another worker, or its answer, does not wait for a wide fan-out: what comes of it
- * joins what the clients' queues hold, and leaves with that. True when some are left. */
+ * joins what the clients' queues hold, and leaves with that. Every second turn has its whole share
+ * of the fan-out all the same. True when some are left. */
 static bool flush(struct worker *w)
 {
     bool left = conns_flush(&w->conns, TURN_FLUSHES);
-    for (unsigned i = 0; i < TURN_FAN_OUT; i++) {
+    bool may_hurry = !w->hurried;
+    w->hurried = false;
+    for (unsigned i = 0; i < TURN_FAN_OUT && !w->hurried; i++) {
         if (!conns_flush_fan_out(&w->conns, 1))
             return left;
-        if (mailbox_has_mail(&w->box))
-            break;
+        w->hurried = may_hurry && mailbox_has_mail(&w->box);
     }
     return true;
 }

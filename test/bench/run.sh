@@ -14,9 +14,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-build=$(realpath "${BUILD:-$root/build/release}")
-peers=${BENCH_PEERS:-$root/build/bench}
-results=${BENCH_RESULTS:-$root/build/bench/results}
+build=$(realpath -m "${BUILD:-$root/build/release}")
+peers=$(realpath -m "${BENCH_PEERS:-$root/build/bench}")
+results=$(realpath -m "${BENCH_RESULTS:-$root/build/bench/results}")
 generator=${GENERATOR:-$build/engine-bench}
 consumer=${CONSUMER:-$build/tests/bench-consumer}
 source "$here/lib.sh"

@@ -15,9 +15,11 @@ class Mariadb:
         # A Unix socket's path has 107 bytes at most, which pytest's folders may exceed.
         self.socket = f"/tmp/mixengine-test-{os.getpid()}-{self.port}.sock"
         self.as_root = ["--user=root"] if os.geteuid() == 0 else []
+        # A server that starts removes what it takes for left-overs from its folder for temporary tables: never /tmp.
         (folder / "tmp").mkdir()
         subprocess.run(["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
-                        "--skip-test-db", "--skip-name-resolve", f"--datadir={folder / 'data'}", *self.as_root],
+                        "--skip-test-db", "--skip-name-resolve", f"--datadir={folder / 'data'}",
+                        f"--tmpdir={folder / 'tmp'}", *self.as_root],
                        stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=seconds(60))
 
     def start(self):

@@ -22,12 +22,16 @@ static void report_connecting(const struct run *run, struct report *report)
     report_histogram_ends(report, "login", &total->login);
 }
 
+/* CPU time is counted in ticks of 10 ms: what is much shorter has no figure. */
+#define PROCESSES_SPAN 0.1
+
 static void report_processes(const struct run *run, struct report *report)
 {
     const struct mode *mode = run->options->mode;
     const struct run_mark *begin = &run->begin, *end = &run->end;
-    uint64_t start = begin->ns > run->started_ns ? begin->ns : run->started_ns;
-    double span = (double)(end->ns - start) / 1e9;
+    double span = (double)(end->ns - begin->ns) / 1e9;
+    if (span < PROCESSES_SPAN)
+        return;
     double server = end->server.cpu_s - begin->server.cpu_s;
     double client = end->client_cpu_s - begin->client_cpu_s;
     double machine = end->server.machine_cpu_s - begin->server.machine_cpu_s;

@@ -35,6 +35,13 @@ static bool take_publish_header(struct options *options, const char *text)
     return true;
 }
 
+static bool take_publish_ws(struct options *options, const char *text)
+{
+    options->publish_url_text = text;
+    options->publish_http = false;
+    return true;
+}
+
 static bool take_publish_http(struct options *options, const char *text)
 {
     options->publish_url_text = text;
@@ -154,7 +161,7 @@ static const struct spec specs[] = {
     F("drain", "SECONDS", drain, DAY, "at the end, for what is late, while nothing comes any more"),
     IS("no-verify", unverified, "do not compare what comes back"),
     HEAD("fanout, channels, mixed: a publisher and subscribers"),
-    S("pub-ws", "URL", publish_url_text, "where the publisher connects"),
+    T("pub-ws", "URL", take_publish_ws, "where the publisher connects"),
     T("pub-frame", "TEXT", take_publish, "what it sends; {msg} in it is the payload"),
     T("pub-http", "URL", take_publish_http, "publish by HTTP POST instead, one at a time"),
     T("pub-body", "TEXT", take_publish, "its body"),
@@ -324,6 +331,8 @@ static void take_options(struct options *options, char **words)
         if (!spec)
             unknown_option(name);
         if (spec->kind == FLAG) {
+            if (value)
+                fatal("--%s takes no value", spec->name);
             *(bool *)((char *)options + spec->offset) = true;
             continue;
         }
