@@ -16,7 +16,8 @@ static struct session *session_at(lua_State *L, int arg)
 }
 
 /* accept(buf, conn, tell): queues the 101 answer; with `tell` returns the headers, which stand in
- * the context too, and what else generation 2 tells of a client: its id, the table `server`. */
+ * the context too, and without conn what else generation 2 tells of a client: its id, the table
+ * `server`. */
 static int ws_accept(lua_State *L)
 {
     struct session *s = session_at(L, 2);
@@ -31,6 +32,8 @@ static int ws_accept(lua_State *L)
         return 0;
     }
     lua_request_push_headers(L, s, &h);
+    if (!lua_isnoneornil(L, 2))
+        return 1;
     lua_conn_push_id(L, s);
     lua_request_push_server(L, s, &h);
     return 3;
