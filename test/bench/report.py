@@ -249,7 +249,13 @@ def machine(head):
     pinned = {"pin": "server on CPU 0, engine-bench on CPU 1", "nat": "nothing pinned"}[head["setting"]]
     quick = "" if head["size"] == "full" else " **A quick run, whose figures mean nothing.**"
     return (f"{head['cores']} cores of {head['machine']}, {head['memory_gib']} GiB, {head['kernel']}, {head['system']}; "
-            f"{pinned}; medians of {head['rounds']} runs.{quick}")
+            f"{pinned}.{quick}")
+
+
+def rounds(heads):
+    numbers = [int(head["rounds"]) for head in heads]
+    low, high = min(numbers), max(numbers)
+    return f"Medians of {low} runs." if low == high else f"Medians of {low} to {high} runs."
 
 
 def versions(heads):
@@ -262,7 +268,8 @@ def versions(heads):
 def document(results):
     days = sorted({head["day"] for head in results.heads})
     machines = list(dict.fromkeys(map(machine, results.heads)))
-    parts = [f"Measured {' to '.join(dict.fromkeys((days[0], days[-1])))}. " + " ".join(machines)]
+    day = " to ".join(dict.fromkeys((days[0], days[-1])))
+    parts = [" ".join([f"Measured {day}.", *machines, rounds(results.heads)])]
     parts += [side_by_side(results, *each) for each in TABLES]
     parts += [growth(results, *each) for each in GROWTH]
     parts.append("### Versions\n\n" + table([["", ""], *map(list, versions(results.heads))]))
