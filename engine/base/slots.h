@@ -2,8 +2,8 @@
  * number is never handed out twice, also across restarts of the process.
  *
  * A generation is the second in which its slot was taken, counted from 2025. A slot is taken again
- * only in a later second, slots that were given back first go first, and a clock that is set back
- * is waited out (clock_epoch_s never runs backwards). Owned and used by one thread. */
+ * only in a later second, slots that were given back first go first, and clock_epoch_s never runs
+ * backwards. Owned and used by one thread. */
 #pragma once
 
 #include <stdint.h>
