@@ -10,6 +10,7 @@ enum {
     DEV_LOOK_MS = 250,
     SETTLE_MS = 100, /* editors write several times, and people save several files */
     ANSWER_MS = 5000,
+    STARVED_MS = 1000,
     RETRIES_MAX = 20, /* of scripts whose files change while they are read */
 };
 
@@ -34,7 +35,7 @@ struct script {
     struct sources read;
     char *error;
     bool again; /* one more, when this one is over */
-    bool late;  /* the last one was given up, and that was said */
+    bool late;  /* the last one was given up or put off, and that was said */
 };
 
 struct reload {
@@ -175,6 +176,19 @@ static void fail(struct script *s)
     abort_attempt(s);
 }
 
+/* There were no descriptors to read the files with: nothing is known of them, so there is another
+ * look, also where there are none else. */
+static void put_off(struct script *s)
+{
+    if (!s->late)
+        say_failure(s, s->error ? s->error : "a file could not be opened");
+    s->late = true;
+    s->known = 0;
+    abort_attempt(s);
+    if (!s->active)
+        look_after(s, s->look_ms ? s->look_ms : STARVED_MS);
+}
+
 /* Files were saved while the workers read them: whatever came of it is not what is there now. */
 static void retry(struct script *s)
 {
@@ -200,6 +214,8 @@ static void decide(struct script *s)
         give_up(s);
     else if (s->moved)
         retry(s);
+    else if (s->read.starved)
+        put_off(s);
     else if (s->error)
         fail(s);
     else

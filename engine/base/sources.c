@@ -89,6 +89,7 @@ int sources_read(struct sources *sources, const char *path, struct buf *out)
     size_t begin = out->len;
     struct file_stamp stamp = {0};
     int status = read_file(path, out, &stamp);
+    sources->starved |= status == -EMFILE || status == -ENFILE || status == -ENOMEM;
     if (status == 0)
         add_once(sources, path, stamp, digest(DIGEST_SEED, out->data + begin, out->len - begin));
     else
@@ -104,6 +105,7 @@ void sources_watch(struct sources *sources, const char *path)
 bool sources_merge(struct sources *sources, const struct sources *from)
 {
     bool same = true;
+    sources->starved |= from->starved;
     for (uint32_t i = 0; i < from->count; i++) {
         const struct source *source = &from->items[i], *there = find(sources, source->path);
         if (!there)

@@ -19,6 +19,7 @@ struct source {
 struct sources {
     struct source *items;
     uint32_t count, cap;
+    bool starved; /* one could not be opened for want of descriptors or memory: it may be later */
 };
 
 /* Appends the bytes of a file to `out` and adds it. Returns 0 or a negative errno, with which the
