@@ -180,10 +180,14 @@ static void on_handshake_timeout(struct timeout *timeout)
     if (!session_ws_pending(ws->session))
         return;
     /* While a handler waits it is us who do not read. */
-    if (ws->session->suspended)
+    if (ws->session->suspended) {
         session_ws_start_timer(ws->session);
-    else
+    } else if (!ws->silence_seen) { /* after a stop of the process its request may be there */
+        ws->silence_seen = true;
+        wheel_set(ws->session->vm->env->wheel, timeout, LAST_LOOK_MS, on_handshake_timeout);
+    } else {
         session_ws_refuse(ws->session, 408, "handshake timeout");
+    }
 }
 
 void session_ws_start_timer(struct session *s)
