@@ -13,8 +13,6 @@ import subprocess
 import tempfile
 import time
 
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = HERE / "fixtures"
@@ -98,9 +96,6 @@ def has_ipv6():
     except OSError:
         return False
     return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this kernel has no IPv6 loopback (::1)")
 
 
 def yaml(value, depth=0):

@@ -12,8 +12,9 @@ import pytest
 
 import lab
 from consumer import Consumer, basic
-from harness import needs_ipv6, probe_binary, seconds, parse_metrics, wait_until, yaml
+from harness import probe_binary, seconds, parse_metrics, wait_until, yaml
 from lab import Lab
+from marks import needs_ipv6
 from probe import Probe
 from wsclient import PING, place
 

@@ -12,8 +12,9 @@ import sys
 import pytest
 
 import lab
-from harness import CHAT_ENTRY, ROOT, free_port, has_ipv6, needs_ipv6, seconds, wait_until
+from harness import CHAT_ENTRY, ROOT, free_port, has_ipv6, seconds, wait_until
 from lab import Lab
+from marks import needs_ipv6
 from wsclient import BINARY, CLOSE, Client
 
 EXAMPLES = ROOT / "examples" / "nginx"
