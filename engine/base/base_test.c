@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -408,6 +409,29 @@ static void test_sources_are_regular_files(void **state)
     remove_sources(path);
 }
 
+static void test_sources_tell_of_missing_descriptors(void **state)
+{
+    (void)state;
+    char *path = source_path("a.lua");
+    struct sources sources = {0}, merged = {0};
+    struct buf text = {0};
+    struct rlimit before, none;
+    write_source(path, "return 1");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int status = sources_read(&sources, path, &text);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, -EMFILE);
+    assert_true(sources.starved);
+    assert_true(sources_merge(&merged, &sources));
+    assert_true(merged.starved);
+    sources_free(&merged);
+    assert_false(merged.starved);
+    sources_free(&sources);
+    remove_sources(path);
+}
+
 static void test_sources_of_two_readers_agree_or_not(void **state)
 {
     (void)state;
@@ -468,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_no_number_comes_twice),
         cmocka_unit_test(test_sources_notice_each_change),
         cmocka_unit_test(test_sources_are_regular_files),
+        cmocka_unit_test(test_sources_tell_of_missing_descriptors),
         cmocka_unit_test(test_sources_of_two_readers_agree_or_not),
         cmocka_unit_test(test_sources_are_bounded),
     };
