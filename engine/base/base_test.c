@@ -7,6 +7,7 @@
 #include "base/json_string.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 #include "base/slots.h"
 #include "base/sources.h"
 #include <errno.h>
@@ -469,6 +470,27 @@ static void test_sources_are_bounded(void **state)
     sources_free(&sources);
 }
 
+/* The vectors of its authors: 00 01 02 … under the key 00 01 … 0f. */
+static void test_siphash(void **state)
+{
+    static const struct {
+        size_t len;
+        uint64_t hash;
+    } rows[] = {{0, 0x726fdb47dd0e0e31},
+                {1, 0x74f839c593dc67fd},
+                {8, 0x93f5f5799a932462},
+                {15, 0xa129ca6149be45e5}};
+    const struct siphash_key key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+    unsigned char data[16];
+    (void)state;
+    for (unsigned char i = 0; i < sizeof data; i++)
+        data[i] = i;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(siphash(&key, data, rows[i].len), rows[i].hash);
+    struct siphash_key a = siphash_key(), b = siphash_key();
+    assert_true(siphash(&a, data, 8) != siphash(&b, data, 8));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_clocks_do_not_run_backwards),
         cmocka_unit_test(test_list_keeps_its_order),
         cmocka_unit_test(test_counter_counts_both_ways),
+        cmocka_unit_test(test_siphash),
         cmocka_unit_test(test_slots_find_what_was_put),
         cmocka_unit_test(test_slots_are_reused_only_in_a_later_second),
         cmocka_unit_test(test_slots_wait_for_their_first_second),
