@@ -27,9 +27,14 @@
 enum {
     NODE = 1, /* this process, until nodes form a mesh */
     WATCHDOG_MS = 1000,
-    JOIN_MS = 3000,           /* for a script that runs to return, when all stops */
-    DESCRIPTOR_RESERVE = 128, /* for loops, logs, scripts, consumers */
-    EXIT_CONFIG = 78,         /* sysexits.h EX_CONFIG */
+    JOIN_MS = 3000, /* for a script that runs to return, when all stops */
+    /* Descriptors that clients do not get: */
+    SPARE_DESCRIPTORS = 64, /* logs, files, requests of scripts */
+    WORKER_DESCRIPTORS = 8, /* each one's loop, and some for look-ups */
+    API_DESCRIPTORS_MIN = 64,
+    API_DESCRIPTORS_MAX = 4096,
+    API_PART = 32,    /* of all are the API's, between these two */
+    EXIT_CONFIG = 78, /* sysexits.h EX_CONFIG */
 };
 
 struct engine {
@@ -198,7 +203,7 @@ static void on_message(struct msg *msg, void *data)
 
 /* -- starting -- */
 
-/* As many descriptors as the system lets us have; returns how many connections that is. */
+/* As many descriptors as the system lets us have; returns how many. */
 static unsigned raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -206,9 +211,27 @@ static unsigned raise_descriptor_limit(void)
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    rlim_t usable = limit.rlim_cur > 2 * DESCRIPTOR_RESERVE ? limit.rlim_cur - DESCRIPTOR_RESERVE
-                                                            : limit.rlim_cur / 2;
-    return usable > 1u << 30 ? 1u << 30 : (unsigned)usable;
+    return limit.rlim_cur > 1u << 30 ? 1u << 30 : (unsigned)limit.rlim_cur;
+}
+
+static unsigned api_share(unsigned descriptors)
+{
+    unsigned share = descriptors / API_PART;
+    if (share > API_DESCRIPTORS_MAX)
+        return API_DESCRIPTORS_MAX;
+    if (share < API_DESCRIPTORS_MIN)
+        share = API_DESCRIPTORS_MIN;
+    return share < descriptors / 4 ? share : descriptors / 4;
+}
+
+/* How many clients there may be, so that whatever they do the API, scripts and logs have theirs. */
+static unsigned clients_share(const struct engine *e, unsigned descriptors)
+{
+    unsigned others = SPARE_DESCRIPTORS + WORKER_DESCRIPTORS * (unsigned)e->worker_count +
+                      (unsigned)e->config->server_count + api_share(descriptors);
+    for (size_t i = 0; i < e->config->redis_count; i++)
+        others += (unsigned)e->config->redis[i].pool_size;
+    return descriptors > 2 * others ? descriptors - others : descriptors / 2;
 }
 
 static int usable_cpus(void)
@@ -244,12 +267,14 @@ static char *find_pages(const struct config *config)
 static void make_parts(struct engine *e)
 {
     const struct config *config = e->config;
+    unsigned descriptors = raise_descriptor_limit();
     http_client_global_init();
     open_loop(e);
     e->gates = gates_new(config->queue.topic_size, config->queue.max_topics);
     e->api = api_new(&(struct api_options){.config = config,
                                            .gates = e->gates,
                                            .main_box = &e->box,
+                                           .sockets_max = api_share(descriptors),
                                            .metrics = append_metrics,
                                            .metrics_data = e,
                                            .pages = e->pages});
@@ -266,11 +291,12 @@ static void make_parts(struct engine *e)
         e->boxes[i] = worker_box(e->workers[i]);
     }
     e->mesh = mesh_local_new(NODE, e->boxes, e->worker_count);
-    e->acceptor = acceptor_new(&(struct acceptor_options){.loop = &e->loop,
-                                                          .config = config,
-                                                          .workers = e->boxes,
-                                                          .worker_count = e->worker_count,
-                                                          .ceiling = raise_descriptor_limit()});
+    e->acceptor =
+        acceptor_new(&(struct acceptor_options){.loop = &e->loop,
+                                                .config = config,
+                                                .workers = e->boxes,
+                                                .worker_count = e->worker_count,
+                                                .ceiling = clients_share(e, descriptors)});
     e->reload = reload_new(config, &(struct reload_options){.loop = &e->loop,
                                                             .workers = e->boxes,
                                                             .worker_count = e->worker_count,

@@ -160,11 +160,11 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
 {
     struct api *api = listener->data;
     (void)peer;
-    if (api->sockets + api->visitor_count >= API_SOCKETS_MAX) {
+    if (api->sockets + api->visitor_count >= api->options.sockets_max) {
         uint64_t count = ++api->refused;
         if ((count & (count - 1)) == 0)
-            log_warn("api", "refused %" PRIu64 " connections so far: %d are open", count,
-                     API_SOCKETS_MAX);
+            log_warn("api", "refused %" PRIu64 " connections so far: %u are open", count,
+                     api->options.sockets_max);
         close(fd);
         return;
     }

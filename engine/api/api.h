@@ -15,6 +15,7 @@ struct api_options {
     const struct config *config; /* the first one; MSG_CONFIG brings others */
     struct gates *gates;         /* outlive the api, as do the others */
     struct mailbox *main_box;    /* gets MSG_DRAINED */
+    uint32_t sockets_max;        /* open at once, on both ports */
     /* The engine's part of /metrics; called on the api's thread, with the configuration of then. */
     void (*metrics)(struct buf *out, const struct config *config, void *data);
     void *metrics_data;

@@ -10,7 +10,6 @@
 #include <libwebsockets.h>
 
 enum {
-    API_SOCKETS_MAX = 4096,  /* open at once, on both ports */
     API_HEAD_MAX = 16 << 10, /* of a request */
     API_ANSWER_MS = 3000,    /* until a command without an outcome is answered with an error */
 };
@@ -45,7 +44,7 @@ struct api {
     uint32_t visitor_count;
     uint32_t read_timeout_s; /* of a request */
     uint32_t sockets;        /* all, plain HTTP included */
-    uint64_t refused;        /* connections above API_SOCKETS_MAX */
+    uint64_t refused;        /* connections above sockets_max */
     uint64_t answer_ms;      /* API_ANSWER_MS, but for tests */
     enum api_state state;
     uint64_t drain_due_ms;

@@ -218,8 +218,11 @@ static int prepare(void **state)
     w->mesh.held_end = &w->mesh.held;
     pthread_mutex_init(&w->mesh.lock, NULL);
     pthread_cond_init(&w->mesh.changed, NULL);
-    struct api_options options = {
-        .config = &w->config, .gates = w->gates, .main_box = &w->main_box, .metrics = add_metrics};
+    struct api_options options = {.config = &w->config,
+                                  .gates = w->gates,
+                                  .main_box = &w->main_box,
+                                  .sockets_max = 4096,
+                                  .metrics = add_metrics};
     w->api = api_new(&options);
     *state = w;
     return 0;

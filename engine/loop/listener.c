@@ -32,6 +32,18 @@ static void on_pause_over(uv_timer_t *pause)
     watch(listener, listener->accepting);
 }
 
+static const char *remedy(int error)
+{
+    switch (error) {
+    case -EMFILE:
+        return "raise the limit on open files";
+    case -ENFILE:
+        return "raise the system's limit on open files (fs.file-max)";
+    default:
+        return "the system must give it more memory";
+    }
+}
+
 /* A connection that stays in the backlog would wake the loop at once. */
 static void rest(struct listener *listener, int error)
 {
@@ -39,17 +51,33 @@ static void rest(struct listener *listener, int error)
     if (listener->failed_ms == 0 || now - listener->failed_ms >= LOG_EACH_MS) {
         char at[ADDRESS_TEXT];
         address_text(&listener->address, at);
-        log_warn("net", "no new connections on %s for now: %s; raise the limit on open files", at,
-                 uv_strerror(error));
+        log_warn("net", "no new connections on %s for now: %s; %s", at, uv_strerror(error),
+                 remedy(error));
         listener->failed_ms = now;
     }
     watch(listener, false);
     CHECK(uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0) == 0);
 }
 
+/* The connection is gone, or never came to be: Linux tells what was wrong with it (accept(2)). */
 static bool is_passing(int error)
 {
-    return error == -EINTR || error == -ECONNABORTED || error == -EPROTO || error == -EPERM;
+    switch (error) {
+    case -EINTR:
+    case -ECONNABORTED:
+    case -EPERM:
+    case -EPROTO:
+    case -ENOPROTOOPT:
+    case -EOPNOTSUPP:
+    case -ENETDOWN:
+    case -ENETUNREACH:
+    case -EHOSTDOWN:
+    case -EHOSTUNREACH:
+    case -ENONET:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* False when there is nothing more to accept now. */

@@ -30,7 +30,7 @@ struct acceptor {
     unsigned *load; /* connections by worker */
     unsigned total;
     bool full, stopped;
-    uint64_t full_logged_ms;
+    uint64_t full_ms; /* when it was last full; 0: never */
     uint32_t bound_s;
     uv_timer_t start;
 };
@@ -51,6 +51,16 @@ static bool may_log(const struct acceptor *a, uint64_t *logged_ms)
     return true;
 }
 
+/* While somebody goes and somebody else comes it is full again and again: that is told once. */
+static void tell_of_ceiling(struct acceptor *a)
+{
+    uint64_t now = uv_now(a->options.loop), before = a->full_ms;
+    a->full_ms = now;
+    if (!before || now - before >= LOG_EACH_MS)
+        log_warn("net", "no new connections for now: %u are open; raise the limit on open files",
+                 a->total);
+}
+
 /* Who comes now waits in the kernel's backlog until somebody goes. */
 static void check_ceiling(struct acceptor *a)
 {
@@ -60,9 +70,8 @@ static void check_ceiling(struct acceptor *a)
     a->full = full;
     if (!a->stopped)
         accept_on_all(a, !full);
-    if (full && may_log(a, &a->full_logged_ms))
-        log_warn("net", "no new connections for now: %u are open; raise the limit on open files",
-                 a->total);
+    if (full)
+        tell_of_ceiling(a);
 }
 
 static int least_loaded(const struct acceptor *a)
