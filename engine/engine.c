@@ -12,6 +12,7 @@
 #include "msg/client_id.h"
 #include "msg/msg.h"
 #include "net/acceptor.h"
+#include "net/tally.h"
 #include "reload.h"
 #include "script/http_client.h"
 #include "worker/worker.h"
@@ -47,7 +48,8 @@ struct engine {
     uv_timer_t deadline; /* of the drain */
     struct file_watch config_watch;
     struct gates *gates;
-    char *pages; /* the folder of the application's page; NULL: none is served */
+    struct tally **tallies; /* by server */
+    char *pages;            /* the folder of the application's page; NULL: none is served */
     struct api *api;
     struct worker **workers;
     struct mailbox **boxes;
@@ -69,6 +71,7 @@ static void append_metrics(struct buf *out, const struct config *config, void *d
     metrics_append(out, &(struct metrics_source){.workers = e->workers,
                                                  .worker_count = e->worker_count,
                                                  .config = config,
+                                                 .tallies = e->tallies,
                                                  .reloads = reload_stats(e->reload),
                                                  .watchdog = e->watchdog});
 }
@@ -278,6 +281,9 @@ static void make_parts(struct engine *e)
                                            .metrics = append_metrics,
                                            .metrics_data = e,
                                            .pages = e->pages});
+    e->tallies = xcalloc(config->server_count + 1, sizeof(struct tally *));
+    for (size_t i = 0; i < config->server_count; i++)
+        e->tallies[i] = tally_new((int)i);
     e->workers = xcalloc((size_t)e->worker_count, sizeof(struct worker *));
     e->boxes = xcalloc((size_t)e->worker_count, sizeof(struct mailbox *));
     for (int i = 0; i < e->worker_count; i++) {
@@ -285,6 +291,7 @@ static void make_parts(struct engine *e)
                                                             .node = NODE,
                                                             .number = (unsigned)i,
                                                             .count = (unsigned)e->worker_count,
+                                                            .tallies = e->tallies,
                                                             .gates = e->gates,
                                                             .api_box = api_box(e->api),
                                                             .main_box = &e->box});
@@ -296,6 +303,7 @@ static void make_parts(struct engine *e)
                                                 .config = config,
                                                 .workers = e->boxes,
                                                 .worker_count = e->worker_count,
+                                                .tallies = e->tallies,
                                                 .ceiling = clients_share(e, descriptors)});
     e->reload = reload_new(config, &(struct reload_options){.loop = &e->loop,
                                                             .workers = e->boxes,
@@ -423,6 +431,9 @@ static void free_parts(struct engine *e)
     acceptor_free(e->acceptor);
     reload_free(e->reload);
     mesh_local_free(e->mesh);
+    for (size_t i = 0; i < e->config->server_count; i++)
+        tally_free(e->tallies[i]);
+    free(e->tallies);
     gates_free(e->gates);
     free(e->pages);
     free(e->workers);

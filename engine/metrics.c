@@ -254,10 +254,40 @@ static void append_closes(struct buf *out, const struct metrics_source *source)
         [CLOSE_CLIENT] = "client",     [CLOSE_SCRIPT] = "script",   [CLOSE_CONSUMER] = "consumer",
         [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_SLOW] = "slow",
         [CLOSE_PROTOCOL] = "protocol", [CLOSE_REFUSED] = "refused", [CLOSE_ERROR] = "error",
-        [CLOSE_STOP] = "stop",
+        [CLOSE_STOP] = "stop",         [CLOSE_LIMIT] = "limit",
     };
     append_by(out, source, &closes, "reason", reasons, CLOSE_REASONS,
               offsetof(struct server_stats, closes));
+}
+
+static void append_addresses(struct buf *out, const struct metrics_source *source)
+{
+    static const struct metric addresses = {"mixengine_addresses", "gauge",
+                                            "Addresses that limits by address keep in mind."};
+    char text[ADDRESS_TEXT];
+    exposition_family(out, &addresses);
+    for (size_t i = 0; i < source->config->server_count; i++) {
+        struct metric_label label = server_label(&source->config->servers[i], text);
+        exposition_sample(out, &addresses, "", &label, 1,
+                          (double)counter_get(&tally_counters(source->tallies[i])->addresses));
+    }
+}
+
+static void append_refused(struct buf *out, const struct metrics_source *source)
+{
+    static const struct metric refused = {"mixengine_refused_total", "counter",
+                                          "Connections that a limit by address refused."};
+    static const char *const limits[TALLY_LIMITS] = {
+        [TALLY_CONNECTS] = "connectsPerSecond", [TALLY_CONNECTIONS] = "connectionsPerAddress"};
+    char text[ADDRESS_TEXT];
+    exposition_family(out, &refused);
+    for (size_t i = 0; i < source->config->server_count; i++)
+        for (int j = 0; j < TALLY_LIMITS; j++) {
+            struct metric_label labels[] = {server_label(&source->config->servers[i], text),
+                                            label_of("limit", limits[j])};
+            exposition_sample(out, &refused, "", labels, 2,
+                              (double)counter_get(&tally_counters(source->tallies[i])->refused[j]));
+        }
 }
 
 static void append_servers(struct buf *out, const struct metrics_source *source)
@@ -267,6 +297,8 @@ static void append_servers(struct buf *out, const struct metrics_source *source)
         append_server_family(out, source, &of_servers[i]);
     append_script_errors(out, source);
     append_closes(out, source);
+    append_addresses(out, source);
+    append_refused(out, source);
 }
 
 /* -- connmix's own names -- */

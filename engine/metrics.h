@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "config/config.h"
 #include "loop/watchdog.h"
+#include "net/tally.h"
 #include "reload.h"
 #include "worker/worker.h"
 
@@ -12,6 +13,7 @@ struct metrics_source {
     const struct config *config;
     struct worker *const *workers;
     int worker_count;
+    struct tally *const *tallies; /* by server */
     const struct watchdog *watchdog;
     const struct reload_stats *reloads;
 };

@@ -9,6 +9,7 @@
 #include "config/config_walk.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -48,11 +49,24 @@ static void check_compression(struct config_reader *reader, const struct config_
                             "protocol, or remove the key");
 }
 
+/* Whoever sends the largest message would be closed for it. */
+static void check_limits(struct config_reader *reader, const struct config_server *server)
+{
+    uint64_t most = server->limits.bytes_per_second * server->limits.burst;
+    if (most > 0 && !server->limits.wait && most < server->max_message_size)
+        config_reader_warn(reader, config_reader_place(reader, &server->limits.bytes_per_second),
+                           "limits: a message of maxMessageSize (%" PRIu64
+                           " bytes) is more than bytesPerSecond allows in a burst (%" PRIu64
+                           " bytes): who sends one is closed",
+                           server->max_message_size, most);
+}
+
 static void finish_server(struct config_reader *reader, const char *base,
                           struct config_server *server)
 {
     resolve_entry(reader, base, server);
     check_compression(reader, server);
+    check_limits(reader, server);
     if (server->ping_interval == CONFIG_PING_INTERVAL_AUTO)
         server->ping_interval = (server->read_timeout + 1) / 2;
 }

@@ -70,6 +70,13 @@ struct config_server {
         bool on, context_takeover;
         uint64_t threshold; /* bytes; shorter messages go out as they are */
     } compression;
+    struct {
+        uint32_t messages_per_second, connects_per_second, connections_per_address; /* 0: any */
+        uint32_t burst; /* what comes in so many seconds may come at once */
+        uint64_t bytes_per_second;
+        bool wait;     /* who sends more is read later; else closed */
+        char **exempt; /* networks (address_in), NULL-terminated */
+    } limits;
 };
 
 struct config {

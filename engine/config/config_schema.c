@@ -23,6 +23,7 @@
 #define BIND .text = "0.0.0.0", .valid = config_value_is_bind, .allowed = "an IP address or unix:PATH"
 #define ADDRESS .valid = config_value_is_address, .allowed = "HOST:PORT"
 #define ADDRESS_OR_EMPTY .valid = config_value_is_address_or_empty, .allowed = "HOST:PORT, or '' for none"
+#define NETWORK .valid = config_value_is_network, .allowed = "an IP address, a network as 10.0.0.0/8, or unix"
 #define NOT_EMPTY .valid = config_value_is_not_empty, .allowed = "a text that is not empty"
 
 #define HASHES "a hash of crypt(5) ($y$, $2b$, $6$, $5$, $7$, $gy$, $1$), as mkpasswd makes it"
@@ -62,6 +63,7 @@ static const struct config_choice yes_no[] = {
 };
 static const struct config_choice full[] = {{"block", false, false}, {"error", true, false}, {0}};
 static const struct config_choice affinity[] = {{"client", false, false}, {"any", true, false}, {0}};
+static const struct config_choice over_limit[] = {{"close", false, false}, {"wait", true, false}, {0}};
 static const struct config_choice shared_encode[] = {
     {"auto", true, false}, {"off", false, false}, {"false", false, true}, {"no", false, true}, {0},
 };
@@ -188,6 +190,19 @@ static const struct config_key compression_keys[] = {
 };
 static const struct config_section compression = {KEYS(compression_keys)};
 
+/* A push waits for 10 s at most by default: what a client has sent meanwhile comes at once. */
+static const struct config_key limits_keys[] = {
+    {.name = "messagesPerSecond", .kind = CONFIG_NUMBER, SERVER(limits.messages_per_second), RANGE(0, 1000000, 0), .live = true},
+    {.name = "bytesPerSecond", .kind = CONFIG_SIZE, SERVER(limits.bytes_per_second), RANGE(0, GIB(1), 0), .live = true},
+    {.name = "connectsPerSecond", .kind = CONFIG_NUMBER, SERVER(limits.connects_per_second), RANGE(0, 1000000, 0), .live = true},
+    {.name = "connectionsPerAddress", .kind = CONFIG_NUMBER, SERVER(limits.connections_per_address),
+     RANGE(0, WORKERS_MAX * CLIENTS_OF_WORKER, 0), .live = true},
+    {.name = "overLimit", .kind = CONFIG_CHOICE, SERVER(limits.wait), .choices = over_limit, .live = true},
+    {.name = "burst", .kind = CONFIG_SECONDS, SERVER(limits.burst), RANGE(1, 3600, 10), .live = true},
+    {.name = "exempt", .kind = CONFIG_TEXTS, SERVER(limits.exempt), NETWORK, .live = true},
+};
+static const struct config_section limits = {KEYS(limits_keys)};
+
 static const struct config_key server_keys[] = {
     {.name = "port", .kind = CONFIG_NUMBER, SERVER(listen.port), RANGE(0, 65535, 6790)},
     {.name = "bind", .kind = CONFIG_TEXT, SERVER(listen.bind), BIND},
@@ -211,11 +226,11 @@ static const struct config_key server_keys[] = {
     {.name = "maxChannelLength", .kind = CONFIG_NUMBER, SERVER(max_channel_length), RANGE(1, 65535, 255), .live = true},
     {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
     {.name = "proxyProtocol", .kind = CONFIG_CHOICE, SERVER(proxy_protocol), .choices = yes_no},
-    {.name = "trustedProxies", .kind = CONFIG_TEXTS, SERVER(trusted_proxies), .valid = config_value_is_network,
-     .allowed = "an IP address, a network as 10.0.0.0/8, or unix"},
+    {.name = "trustedProxies", .kind = CONFIG_TEXTS, SERVER(trusted_proxies), NETWORK},
     {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
     {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY, .live = true},
     {.name = "compression", .kind = CONFIG_SECTION, .section = &compression, .has_switch = true},
+    {.name = "limits", .kind = CONFIG_SECTION, .section = &limits},
 };
 static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};
 

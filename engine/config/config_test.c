@@ -231,6 +231,13 @@ static void assert_server_limits(const struct config_server *server)
     assert_int_equal(server->max_connections, 0);
     assert_int_equal(server->max_subscriptions, 1000);
     assert_int_equal(server->max_channel_length, 255);
+    assert_int_equal(server->limits.messages_per_second, 0);
+    assert_int_equal(server->limits.bytes_per_second, 0);
+    assert_int_equal(server->limits.connects_per_second, 0);
+    assert_int_equal(server->limits.connections_per_address, 0);
+    assert_int_equal(server->limits.burst, 10);
+    assert_false(server->limits.wait);
+    assert_null(server->limits.exempt[0]);
 }
 
 static void assert_compression(const struct config_server *server, bool on, uint64_t threshold,
@@ -308,6 +315,9 @@ static const char every_key[] =
     "      shared_encode: off\n"
     "      origins: [https://a.example]\n"
     "      compression: {threshold: 1 KiB, context_takeover: yes}\n"
+    "      limits: {messages_per_second: 32, bytes_per_second: 1 KiB, connects_per_second: 33,\n"
+    "        connections_per_address: 34, over_limit: wait, burst: 35, exempt: [10.0.0.0/8, "
+    "unix]}\n"
     "      tls: {cert: '', key: ''}\n"
     "    - {port: 4, protocol: socket}\n"
     "    - {port: 5, protocol: custom}\n";
@@ -348,6 +358,11 @@ static void assert_every_server_number(const struct config_server *server)
     assert_int_equal(server->max_connections, 29);
     assert_int_equal(server->max_subscriptions, 30);
     assert_int_equal(server->max_channel_length, 31);
+    assert_int_equal(server->limits.messages_per_second, 32);
+    assert_int_equal(server->limits.bytes_per_second, 1024);
+    assert_int_equal(server->limits.connects_per_second, 33);
+    assert_int_equal(server->limits.connections_per_address, 34);
+    assert_int_equal(server->limits.burst, 35);
 }
 
 static void test_every_server_key(void **state)
@@ -366,10 +381,14 @@ static void test_every_server_key(void **state)
     assert_every_server_number(server);
     assert_false(server->shared_encode);
     assert_string_equal(server->origins[0], "https://a.example");
+    assert_true(server->limits.wait);
+    assert_string_equal(server->limits.exempt[0], "10.0.0.0/8");
+    assert_string_equal(server->limits.exempt[1], "unix");
+    assert_null(server->limits.exempt[2]);
     assert_compression(server, true, 1024, true);
     assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
-    assert_int_equal(config->servers[2].line, 39);
+    assert_int_equal(config->servers[2].line, 41);
     config_unref(config);
 }
 
@@ -744,7 +763,18 @@ static const struct {
     {"engine: {servers: [{protocol: websocket, compression: {contextTakeover: 1}}]}",
      "1:73: error: engine.servers[0].compression.contextTakeover: found '1'; allowed is true or "
      "false"},
+    {"engine: {servers: [{limits: {messagesPerSecond: -1}}]}",
+     "1:49: error: engine.servers[0].limits.messagesPerSecond: found '-1'; allowed is a whole "},
+    {"engine: {servers: [{limits: {burst: 0}}]}",
+     "1:37: error: engine.servers[0].limits.burst: found '0'; allowed is whole seconds from 1 "},
+    {"engine: {servers: [{limits: {overLimit: drop}}]}",
+     "1:41: error: engine.servers[0].limits.overLimit: found 'drop'; allowed is close or wait"},
+    {"engine: {servers: [{limits: {exempt: [10.0.0.0/33]}}]}",
+     "1:39: error: engine.servers[0].limits.exempt[0]: found '10.0.0.0/33'; allowed is an IP "},
     /* what depends on several keys */
+    {"engine: {servers: [{maxMessageSize: 10k, limits: {bytesPerSecond: 1000}}]}",
+     "1:67: warning: limits: a message of maxMessageSize (10240 bytes) is more than bytesPerSecond "
+     "allows in a burst (10000 bytes)"},
     {"engine: {servers: [{compression: true}]}",
      "1:34: error: compression: only the built-in `protocol: websocket` compresses"},
     {"engine:\n  servers:\n    - {protocol: socket, compression: {}}\n",

@@ -59,6 +59,7 @@ struct msg_accepted {
     int fd;
     int server; /* index in the configuration */
     struct sockaddr_storage peer;
+    bool counted; /* in the server's tally */
 };
 
 struct msg_closed {

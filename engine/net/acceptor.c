@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "loop/listener.h"
 #include "msg/msg.h"
+#include "net/tally.h"
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,17 @@ static void refuse_stranger(struct server *server, int fd, const struct sockaddr
              from);
 }
 
+/* Closing is the answer, as an HTTP one would have to wait for the request. Behind a proxy that
+ * names its client in a header the worker will know the address. */
+static bool enter_tally(const struct acceptor *a, int server, const struct sockaddr_storage *peer,
+                        bool *counted)
+{
+    const struct config_server *config = &a->options.config->servers[server];
+    *counted = false;
+    return config->proxy_protocol ||
+           tally_enter(a->options.tallies[server], config, peer, clock_ns(), counted);
+}
+
 static void on_accept(struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct server *server = listener->data;
@@ -120,6 +132,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
     int index = (int)(server - a->servers), worker = least_loaded(a);
     const struct config_server *config = &a->options.config->servers[index];
     unsigned max = config->max_connections;
+    bool counted;
     if (is_stranger(config, peer)) {
         refuse_stranger(server, fd, peer);
         return;
@@ -128,8 +141,13 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         refuse(server, fd);
         return;
     }
+    if (!enter_tally(a, index, peer, &counted)) {
+        close(fd);
+        return;
+    }
     struct msg_accepted *m = xmalloc(sizeof *m);
-    *m = (struct msg_accepted){.msg.type = MSG_ACCEPTED, .fd = fd, .server = index, .peer = *peer};
+    *m = (struct msg_accepted){
+        .msg.type = MSG_ACCEPTED, .fd = fd, .server = index, .peer = *peer, .counted = counted};
     server->count++;
     a->total++;
     a->load[worker]++;

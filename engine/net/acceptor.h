@@ -1,6 +1,7 @@
 /* Owns the one listening socket of each server; accepts in batches and hands each connection to the
- * worker that has the fewest. The one home of maxConnections and of the descriptor ceiling. Main
- * thread's loop. */
+ * worker that has the fewest. The one home of maxConnections and of the descriptor ceiling; limits
+ * by address are kept where the address is known, here or in the worker (tally.h). Main thread's
+ * loop. */
 #pragma once
 
 #include "config/config.h"
@@ -9,12 +10,14 @@
 #include <uv.h>
 
 struct acceptor;
+struct tally;
 
 struct acceptor_options {
     uv_loop_t *loop;
     const struct config *config; /* lives until acceptor_configure gives another */
     struct mailbox **workers;    /* by number */
     int worker_count;
+    struct tally **tallies; /* by server; outlive the acceptor */
     /* Connections of all servers together at which accepting pauses: what the descriptor limit
      * leaves. */
     unsigned ceiling;

@@ -9,6 +9,7 @@ enum close_reason {
     CLOSE_TIMEOUT,
     CLOSE_SLOW,
     CLOSE_PROTOCOL,
+    CLOSE_LIMIT, /* it sends more than a rate allows */
     CLOSE_REFUSED,
     CLOSE_ERROR,
     CLOSE_STOP,

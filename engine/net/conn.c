@@ -27,8 +27,14 @@ struct trouble {
     struct buf in; /* input that was not taken yet */
     struct list in_paused;
     struct timeout write_timer; /* while a write waits */
+    struct timeout rest;        /* until it is read again: it has sent more than a rate allows */
     size_t unwritten;           /* when the write timer was set */
     bool stall_seen;            /* the write timer is over, and a last look is being taken */
+};
+
+/* What the peer has sent, where there is a rate for it. */
+struct meter {
+    struct bucket bytes, messages;
 };
 
 /* There is one for each client: what it takes is in docs/performance.md. */
@@ -50,6 +56,7 @@ struct conn {
     bool urgent : 1;       /* where in_dirty is */
     bool heard : 1;        /* since conn_mark */
     bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
+    bool metered : 1;      /* the rates hold */
     /* the write queue: a ring of references */
     uint32_t out_head, out_count, out_cap;
     uint32_t out_offset; /* written bytes of the first frame */
@@ -57,6 +64,7 @@ struct conn {
     struct frame **out, *out_inline[INLINE_FRAMES];
     uint64_t out_bytes;
     struct transport_tcp tcp;
+    struct meter meter[]; /* one where the limits have a rate, else none */
 };
 
 static struct trouble *trouble_of(struct conn *conn)
@@ -73,7 +81,7 @@ static void settle(struct conn *conn)
 {
     struct trouble *trouble = conn->trouble;
     if (!trouble || trouble->in.len > 0 || !list_empty(&trouble->in_paused) ||
-        timeout_is_set(&trouble->write_timer))
+        timeout_is_set(&trouble->write_timer) || timeout_is_set(&trouble->rest))
         return;
     free(trouble);
     conn->trouble = NULL;
@@ -97,7 +105,7 @@ void conn_mark(struct conn *conn)
 
 bool conn_heard(const struct conn *conn)
 {
-    return conn->heard;
+    return conn->heard || !conn->reading;
 }
 
 /* -- the write queue -- */
@@ -256,6 +264,17 @@ static void stop_reading(struct conn *conn)
     conn->reading = false;
 }
 
+static bool is_resting(const struct conn *conn)
+{
+    return conn->trouble && timeout_is_set(&conn->trouble->rest);
+}
+
+static void stop_resting(struct conn *conn)
+{
+    if (conn->trouble)
+        wheel_clear(conn->conns->wheel, &conn->trouble->rest);
+}
+
 static void stop_write_timer(struct conn *conn)
 {
     if (conn->trouble)
@@ -272,6 +291,7 @@ void conn_abort(struct conn *conn)
         list_remove(&conn->trouble->in_paused);
     wheel_clear(conn->conns->wheel, &conn->read_timer);
     stop_write_timer(conn);
+    stop_resting(conn);
     transport_close(conn->transport);
 }
 
@@ -309,7 +329,7 @@ static void on_shutdown(void *owner)
 
 static void read_on(struct conn *conn)
 {
-    if (conn->reading || conn->ended || conn->state == CLOSED)
+    if (conn->reading || conn->ended || conn->state == CLOSED || is_resting(conn))
         return;
     if (conn->trouble) {
         list_remove(&conn->trouble->in_paused);
@@ -326,6 +346,7 @@ void conn_close(struct conn *conn)
         return;
     set_state(conn, FLUSHING);
     wheel_clear(conn->conns->wheel, &conn->read_timer);
+    stop_resting(conn);
     read_on(conn); /* to discard, and to see the peer's end */
     if (conn->state == FLUSHING)
         mark_dirty(conn); /* the flush goes on to linger, also when nothing is queued */
@@ -573,14 +594,79 @@ static void hold_limits(struct conn *conn)
                  "packet too large: more than maxMessageSize bytes without a complete packet");
 }
 
-static char *on_room(void *owner)
-{
-    return ((struct conn *)owner)->conns->scratch;
-}
-
 static uint32_t now_ms(const struct conn *conn)
 {
     return (uint32_t)uv_now(conn->conns->loop);
+}
+
+static uint64_t now_ns(const struct conn *conn)
+{
+    return uv_now(conn->conns->loop) * 1000000;
+}
+
+static uint64_t owed_by(struct conn *conn)
+{
+    struct meter *meter = conn->meter;
+    uint64_t now = now_ns(conn);
+    uint64_t bytes = bucket_owe(&meter->bytes, &conn->limits->bytes, 0, now);
+    uint64_t messages = bucket_owe(&meter->messages, &conn->limits->messages, 0, now);
+    return bytes > messages ? bytes : messages;
+}
+
+static void rest(struct conn *conn, uint64_t ns);
+
+static void on_rested(struct timeout *timeout)
+{
+    struct conn *conn = container_of(timeout, struct trouble, rest)->conn;
+    uint64_t owed = owed_by(conn);
+    conn->last_read_ms = now_ms(conn);
+    if (owed > 0)
+        rest(conn, owed);
+    else if (!conn->held || held_len(conn) < conn->limits->read_ahead)
+        read_on(conn);
+    else
+        settle(conn);
+}
+
+/* Not read until what has come is paid for. What was read with it is served: it is one read at
+ * most, or what came while the owner was busy. */
+static void rest(struct conn *conn, uint64_t ns)
+{
+    if (conn->state != OPEN || conn->ended)
+        return;
+    if (conn->reading)
+        pause_reading(conn);
+    wheel_set(conn->conns->wheel, &trouble_of(conn)->rest, (ns + 999999) / 1000000, on_rested);
+}
+
+static bool take(struct conn *conn, struct bucket *bucket, const struct rate *rate, size_t n,
+                 const char *why)
+{
+    uint64_t owed = bucket_owe(bucket, rate, n, now_ns(conn));
+    if (owed == 0)
+        return true;
+    if (conn->limits->wait)
+        rest(conn, owed);
+    else
+        conn->handlers->on_flood(conn->owner, why);
+    return conn->limits->wait;
+}
+
+bool conn_count(struct conn *conn, uint32_t messages)
+{
+    return !conn->metered || take(conn, &conn->meter->messages, &conn->limits->messages, messages,
+                                  "too many messages");
+}
+
+static bool count_bytes(struct conn *conn, size_t len)
+{
+    return !conn->metered ||
+           take(conn, &conn->meter->bytes, &conn->limits->bytes, len, "too many bytes");
+}
+
+static char *on_room(void *owner)
+{
+    return ((struct conn *)owner)->conns->scratch;
 }
 
 static void on_bytes(void *owner, const char *data, size_t len)
@@ -589,7 +675,7 @@ static void on_bytes(void *owner, const char *data, size_t len)
     conn->last_read_ms = now_ms(conn);
     conn->heard = true;
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
-    if (conn->state != OPEN)
+    if (conn->state != OPEN || !count_bytes(conn, len))
         return;
     if (conn->held || held_len(conn) > 0) {
         buf_append(&trouble_of(conn)->in, data, len);
@@ -619,7 +705,8 @@ static void on_end(void *owner, int status)
 static void on_silence(struct timeout *timeout)
 {
     struct conn *conn = container_of(timeout, struct conn, read_timer);
-    uint32_t silent = conn->held || conn->ended ? 0 : now_ms(conn) - conn->last_read_ms;
+    bool deaf = conn->held || conn->ended || is_resting(conn);
+    uint32_t silent = deaf ? 0 : now_ms(conn) - conn->last_read_ms;
     bool over = silent >= conn->limits->read_timeout;
     if (over && conn->silence_seen) {
         close_on(conn, CLOSE_TIMEOUT, "read timeout");
@@ -675,9 +762,19 @@ void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
     list_init(&conns->paused);
 }
 
-size_t conn_size(void)
+static bool has_rates(const struct conn_limits *limits)
 {
-    return sizeof(struct conn);
+    return limits->bytes.per_second || limits->messages.per_second;
+}
+
+size_t conn_size(const struct conn_limits *limits)
+{
+    return sizeof(struct conn) + (has_rates(limits) ? sizeof(struct meter) : 0);
+}
+
+void conn_meter(struct conn *conn, bool on)
+{
+    conn->metered = on && has_rates(conn->limits);
 }
 
 bool conns_fan_out(struct conns *conns, bool on)
@@ -707,6 +804,9 @@ struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct c
     conn->last_read_ms = now_ms(conn);
     if (limits->read_timeout)
         wheel_set(conns->wheel, &conn->read_timer, limits->read_timeout, on_silence);
+    if (has_rates(limits))
+        conn->meter[0] = (struct meter){0};
+    conn_meter(conn, true);
     return conn;
 }
 

@@ -10,6 +10,7 @@
  * thread. */
 #pragma once
 
+#include "base/bucket.h"
 #include "base/counter.h"
 #include "base/list.h"
 #include "loop/wheel.h"
@@ -31,9 +32,11 @@ struct conn_counters {
 /* Shared by connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
 struct conn_limits {
     uint64_t read_timeout, write_timeout;
-    uint64_t max_backlog; /* waiting to be written */
-    uint64_t max_input;   /* held because no packet is complete */
-    uint64_t read_ahead;  /* held because the owner is busy; reading stops above it */
+    uint64_t max_backlog;        /* waiting to be written */
+    uint64_t max_input;          /* held because no packet is complete */
+    uint64_t read_ahead;         /* held because the owner is busy; reading stops above it */
+    struct rate bytes, messages; /* that the peer may send */
+    bool wait; /* who sends more is read later, as slowly as the rates say; else on_flood */
     struct conn_counters *counters;
 };
 
@@ -50,6 +53,9 @@ struct conn_handlers {
      * it, so the input goes on in order; only what waits for nothing of it should not wait any
      * longer. */
     void (*on_hang_up)(void *owner);
+    /* The peer sends more than a rate allows; the owner closes. What has come with it is dropped.
+     */
+    void (*on_flood)(void *owner, const char *why);
     /* The socket is closed: the last call. The conn's memory is the owner's again. */
     void (*on_closed)(void *owner);
 };
@@ -83,8 +89,8 @@ bool conns_flush_fan_out(struct conns *conns, unsigned max);
 /* Is what is sent from here on for many? Returns what held before. */
 bool conns_fan_out(struct conns *conns, bool on);
 
-/* How much memory a connection takes, aligned as malloc does. */
-size_t conn_size(void);
+/* How much memory a connection takes, aligned as malloc does; more where there is a rate. */
+size_t conn_size(const struct conn_limits *limits);
 
 /* Takes over an accepted socket; conn_start reads. A socket that the loop refuses ends when it is
  * read. The memory is the connection's until on_closed; `limits` and `handlers` outlive it. */
@@ -92,6 +98,13 @@ struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct c
                        const struct conn_handlers *handlers, void *owner);
 
 void conn_start(struct conn *conn);
+
+/* Do the rates hold for it? They do unless told otherwise. */
+void conn_meter(struct conn *conn, bool on);
+
+/* So many messages have come: frames, packets, whatever the owner reads. False: more than their
+ * rate allows, and on_flood was called: they are to be dropped. */
+bool conn_count(struct conn *conn, uint32_t messages);
 
 /* Queues a frame; takes a reference of its own (an empty frame is nothing). 0, or UV_ENOTCONN when
  * it is closing; UV_ENOBUFS when the client takes too little: then the connection is being closed.
@@ -110,7 +123,7 @@ void conn_abort(struct conn *conn);
 
 bool conn_is_open(const struct conn *conn); /* not closing in any way */
 
-/* Has anything come since conn_mark? */
+/* Has anything come since conn_mark, or is the peer not read? */
 void conn_mark(struct conn *conn);
 bool conn_heard(const struct conn *conn);
 

@@ -24,7 +24,7 @@ static int peer;
 /* What the owner was told. */
 static struct buf got;
 static size_t take_most; /* of each on_input */
-static bool hold_next, ended, closed;
+static bool hold_next, ended, flooded, closed;
 static char why[128];
 
 static size_t on_input(void *owner, const char *data, size_t len)
@@ -58,7 +58,15 @@ static void on_closed(void *owner)
     closed = true;
 }
 
-static const struct conn_handlers handlers = {on_input, on_end, on_hang_up, on_closed};
+static void on_flood(void *owner, const char *text)
+{
+    (void)owner;
+    flooded = true;
+    snprintf(why, sizeof why, "%s", text);
+    conn_close(conn);
+}
+
+static const struct conn_handlers handlers = {on_input, on_end, on_hang_up, on_flood, on_closed};
 
 static void connect_pair(int *ours, int *theirs)
 {
@@ -92,14 +100,14 @@ static int set_up(void **state)
     limits = (struct conn_limits){
         .max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536, .counters = &counters};
     take_most = SIZE_MAX;
-    hold_next = ended = closed = false;
+    hold_next = ended = flooded = closed = false;
     why[0] = '\0';
     counter_set(&counters.written_bytes, 0);
     uv_loop_init(&loop);
     wheel_init(&wheel, &loop);
     conns_init(&conns, &loop, &wheel);
     connect_pair(&ours, &peer);
-    memory = malloc(conn_size());
+    memory = malloc(conn_size(&limits));
     conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
     return 0;
 }
@@ -159,6 +167,8 @@ static void reopen(void (*make_pair)(int *ours, int *theirs))
     turn_until(&closed);
     closed = false;
     close(peer);
+    free(memory);
+    memory = malloc(conn_size(&limits));
     make_pair(&ours, &peer);
     conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
 }
@@ -445,7 +455,7 @@ static void a_fan_out_lets_others_go_first(void **state)
     (void)state;
     int ours, second_peer;
     connect_pair(&ours, &second_peer);
-    void *more = malloc(conn_size());
+    void *more = malloc(conn_size(&limits));
     struct conn *second = conn_open(more, &conns, ours, &limits, &handlers, NULL);
     conns_fan_out(&conns, true);
     send_text("for many");
@@ -547,6 +557,115 @@ static void input_without_a_packet_is_bounded(void **state)
     assert_non_null(strstr(why, "too large"));
 }
 
+static const uint64_t SECOND_NS = 1000000000;
+
+static void more_bytes_than_the_rate(void **state)
+{
+    (void)state;
+    limits.bytes = (struct rate){1, 10 * SECOND_NS};
+    reopen(connect_pair);
+    conn_start(conn);
+    peer_sends("0123456789");
+    turn_until_got(10);
+    assert_false(flooded);
+    peer_sends("!");
+    turn_until(&flooded);
+    assert_got("0123456789"); /* what is too much is not handed on */
+    assert_string_equal(why, "too many bytes");
+}
+
+static void bytes_count_while_the_input_is_held(void **state)
+{
+    (void)state;
+    limits.bytes = (struct rate){1, 10 * SECOND_NS};
+    reopen(connect_pair);
+    conn_start(conn);
+    hold_next = true;
+    peer_sends("a");
+    turn_until_got(1);
+    peer_sends("0123456789");
+    turn_until(&flooded);
+}
+
+static void more_messages_than_the_rate(void **state)
+{
+    (void)state;
+    limits.messages = (struct rate){1, 5 * SECOND_NS};
+    reopen(connect_pair);
+    conn_start(conn);
+    assert_true(conn_count(conn, 2));
+    assert_true(conn_count(conn, 3));
+    assert_false(flooded);
+    assert_false(conn_count(conn, 1));
+    assert_true(flooded);
+    assert_string_equal(why, "too many messages");
+}
+
+static void whom_the_rates_do_not_hold_for(void **state)
+{
+    (void)state;
+    assert_true(conn_count(conn, 1000)); /* there are none */
+    limits.messages = limits.bytes = (struct rate){1, SECOND_NS};
+    reopen(connect_pair);
+    conn_meter(conn, false);
+    conn_start(conn);
+    peer_sends("0123456789");
+    turn_until_got(10);
+    assert_true(conn_count(conn, 1000));
+    assert_false(flooded);
+}
+
+static void who_sends_more_is_read_later(void **state)
+{
+    (void)state;
+    limits.bytes = (struct rate){100, SECOND_NS};
+    limits.wait = true;
+    reopen(connect_pair);
+    conn_start(conn);
+    char text[131] = {0};
+    memset(text, 'x', 130);
+    peer_sends(text);
+    turn_until_got(130); /* 300 ms ahead */
+    uint64_t since = uv_now(&loop);
+    peer_sends("later");
+    turn_until_got(135);
+    assert_true(uv_now(&loop) - since >= 250);
+    assert_false(flooded);
+}
+
+static void who_rests_is_not_silent(void **state)
+{
+    (void)state;
+    limits.messages = (struct rate){1, SECOND_NS};
+    limits.wait = true;
+    limits.read_timeout = 100;
+    reopen(connect_pair);
+    conn_start(conn);
+    conn_mark(conn);
+    assert_true(conn_count(conn, 2)); /* a second ahead */
+    assert_true(conn_heard(conn));
+    uint64_t since = uv_now(&loop);
+    peer_sends("later");
+    turn_until_got(5);
+    assert_true(uv_now(&loop) - since >= 900);
+    assert_false(ended);
+    turn_until(&ended);
+    assert_string_equal(why, "read timeout");
+}
+
+static void who_rests_may_be_closed(void **state)
+{
+    (void)state;
+    limits.messages = (struct rate){1, SECOND_NS};
+    limits.wait = true;
+    reopen(connect_pair);
+    conn_start(conn);
+    assert_true(conn_count(conn, 3600));
+    conn_close(conn);
+    shutdown(peer, SHUT_RDWR);
+    turn_until(&closed);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -570,6 +689,13 @@ int main(void)
         TEST(input_without_a_packet_is_bounded),
         TEST(what_was_heard_is_marked),
         TEST(a_refused_socket_ends_when_it_is_read),
+        TEST(more_bytes_than_the_rate),
+        TEST(bytes_count_while_the_input_is_held),
+        TEST(more_messages_than_the_rate),
+        TEST(whom_the_rates_do_not_hold_for),
+        TEST(who_sends_more_is_read_later),
+        TEST(who_rests_is_not_silent),
+        TEST(who_rests_may_be_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

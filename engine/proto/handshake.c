@@ -389,6 +389,7 @@ static const char *phrase(int status)
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
         {426, "Upgrade Required"},
+        {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {503, "Service Unavailable"},
@@ -404,6 +405,8 @@ static const char *extra_headers(int status)
 {
     if (status == 405)
         return "Connection: close\r\nAllow: GET\r\n";
+    if (status == 429)
+        return "Connection: close\r\nRetry-After: 1\r\n";
     if (status == 426)
         return "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
     return "Connection: close\r\n";

@@ -392,6 +392,7 @@ static enum ws_event take_frame(struct ws_decoder *decoder, struct buf *scratch,
     if (control && !whole)
         return WS_MORE;
     *eaten += header.size;
+    decoder->frames++;
     if (control || (whole && header.fin && header.opcode != WS_OP_CONTINUATION && !header.packed)) {
         *eaten += (size_t)header.len;
         take_whole(scratch, &header, data + header.size, item);

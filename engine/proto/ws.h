@@ -56,6 +56,7 @@ struct ws_decoder {
     struct ws_begun *begun;  /* NULL: between two messages */
     struct deflate *deflate; /* the caller's; NULL: messages must not be compressed */
     bool over;               /* after WS_CLOSE or WS_FAIL */
+    uint32_t frames;         /* whose headers were eaten, of whatever kind; the caller's to reset */
 };
 
 void ws_decoder_init(struct ws_decoder *decoder, uint64_t max_message);

@@ -18,6 +18,7 @@ struct deflate_pool;
 struct http_client;
 struct redis_pools;
 struct session;
+struct tally;
 struct source;
 struct task;
 struct vm;
@@ -40,6 +41,7 @@ struct script_env {
     struct mesh *mesh;
     struct gates *gates;
     struct redis_pools *redis;
+    struct tally **tallies; /* by server */
     struct pulse *pulse;
     struct worker_stats *stats;
     struct server_stats *servers; /* by index */

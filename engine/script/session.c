@@ -1,7 +1,9 @@
 #include "script/session.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "msg/client_id.h"
+#include "net/tally.h"
 #include "script/dispatch.h"
 #include "script/lua_buf.h"
 #include "script/session_input.h"
@@ -11,6 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum {
+    CODE_POLICY = 1008,
+    FLOOD_LOG_MS = 10000,
+};
 
 /* -- the end -- */
 
@@ -87,12 +94,22 @@ static void over(struct session *s)
         conn_close(s->conn);
 }
 
+static void leave_tally(struct session *s)
+{
+    struct sockaddr_storage peer;
+    if (!s->counted)
+        return;
+    address_unpack(&peer, &s->peer);
+    tally_leave(s->vm->env->tallies[s->vm->index], &peer, clock_ns());
+}
+
 static void free_if_gone(struct session *s)
 {
     struct script_env *env = s->vm->env;
     if (s->stage != STAGE_OVER || s->conn || s->waiting_pushes > 0)
         return;
     int server = s->vm->index;
+    leave_tally(s);
     list_remove(&s->in_ready);
     list_remove(&s->in_all);
     terms_unref(s->terms);
@@ -375,6 +392,27 @@ static void on_end(void *owner, enum close_reason reason, const char *why)
         on_hang_up(s);
 }
 
+static void tell_of_flood(const struct session *s, const char *why)
+{
+    char remote[ADDRESS_TEXT];
+    struct vm *vm = s->vm;
+    uint64_t now = uv_now(vm->env->loop);
+    if (vm->flood_logged_ms && now - vm->flood_logged_ms < FLOOD_LOG_MS)
+        return;
+    vm->flood_logged_ms = now;
+    log_warn("script",
+             "servers[%d] closed client %llu (%s): %s; its limits are messagesPerSecond "
+             "and bytesPerSecond",
+             vm->index, (unsigned long long)s->id, session_remote(s, remote), why);
+}
+
+static void on_flood(void *owner, const char *why)
+{
+    struct session *s = owner;
+    tell_of_flood(s, why);
+    session_dismiss(s, CLOSE_LIMIT, CODE_POLICY, why, why);
+}
+
 static void on_closed(void *owner)
 {
     struct session *s = owner;
@@ -386,6 +424,7 @@ static const struct conn_handlers conn_handlers = {
     .on_input = on_input,
     .on_end = on_end,
     .on_hang_up = on_hang_up,
+    .on_flood = on_flood,
     .on_closed = on_closed,
 };
 
@@ -394,7 +433,7 @@ static const struct conn_handlers conn_handlers = {
 static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
 {
     struct script_env *env = vm->env;
-    struct session *s = xcalloc(1, sizeof *s + conn_size());
+    struct session *s = xcalloc(1, sizeof *s + conn_size(&vm->terms->limits));
     uint64_t number = slots_put(env->sessions, s);
     if (number == 0) {
         free(s);
@@ -408,6 +447,7 @@ static struct session *make(struct vm *vm, const struct msg_accepted *accepted)
     list_init(&s->in_ready);
     list_init(&s->in_all);
     address_pack(&s->peer, &accepted->peer);
+    s->counted = accepted->counted;
     return s;
 }
 
@@ -422,6 +462,7 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     }
     s->conn =
         conn_open(s->conn_memory, env->conns, accepted->fd, &s->terms->limits, &conn_handlers, s);
+    session_meter(s);
     list_push_back(&env->all, &s->in_all);
     counter_add(&env->stats->connections, 1);
     counter_add(&vm->stats->connections, 1);

@@ -43,6 +43,7 @@ struct session {
     bool closing;
     bool greeted;    /* its first handler's turn has come: on_close is due */
     bool discarded;  /* the script dropped input during protocol_input */
+    bool counted;    /* in the server's tally */
     bool plain;      /* it has sent packets that are not the shipped WebSocket codec's */
     uint8_t message; /* the shipped WebSocket codec's decode() hands one out next: its opcode; 0:
                         none */
@@ -65,9 +66,14 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted);
 /* Where the client is: "ip:port" (address_text). Returns `text`. */
 const char *session_remote(const struct session *s, char text[ADDRESS_TEXT]);
 
-/* It is where the server's trusted proxies say in the client's request, if it came from one. */
+/* It is where the server's trusted proxies say in the client's request, if it came from one. False:
+ * that address has too many connections (tally.h). */
 struct handshake;
-void session_forwarded(struct session *s, const struct handshake *h);
+bool session_forwarded(struct session *s, const struct handshake *h)
+    __attribute__((warn_unused_result));
+
+/* Whether limits.exempt has its address decides whether the server's rates hold for it. */
+void session_meter(struct session *s);
 
 /* NULL: no such client, or its on_close has returned. */
 struct session *session_find(struct script_env *env, uint64_t id);

@@ -69,6 +69,8 @@ const char *session_find_packet(struct session *s, double length, size_t *len)
     } else if (length == -1) {
         session_close(s, CLOSE_PROTOCOL, "protocol_input returned -1");
     } else if (length > 0 && !s->discarded) {
+        if (!s->ws && !conn_count(s->conn, 1)) /* WebSocket counts its frames */
+            return NULL;
         *len = (size_t)length;
         return data;
     } else {

@@ -1,3 +1,5 @@
+#include "base/clock.h"
+#include "net/tally.h"
 #include "proto/forwarded.h"
 #include "script/session.h"
 
@@ -9,13 +11,27 @@ const char *session_remote(const struct session *s, char text[ADDRESS_TEXT])
     return text;
 }
 
-void session_forwarded(struct session *s, const struct handshake *h)
+void session_meter(struct session *s)
 {
-    char *const *trusted = s->terms->server->trusted_proxies;
+    char *const *exempt = s->terms->server->limits.exempt;
     struct sockaddr_storage peer;
-    if (!*trusted)
+    if (!*exempt)
         return;
     address_unpack(&peer, &s->peer);
-    if (forwarded_client(h, trusted, &peer))
-        address_pack(&s->peer, &peer);
+    conn_meter(s->conn, !address_in(&peer, exempt));
+}
+
+bool session_forwarded(struct session *s, const struct handshake *h)
+{
+    const struct config_server *server = s->terms->server;
+    char *const *trusted = server->trusted_proxies;
+    struct sockaddr_storage peer;
+    if (!*trusted)
+        return true;
+    address_unpack(&peer, &s->peer);
+    if (!forwarded_client(h, trusted, &peer))
+        return true;
+    address_pack(&s->peer, &peer);
+    session_meter(s);
+    return tally_enter(s->vm->env->tallies[s->vm->index], server, &peer, clock_ns(), &s->counted);
 }

@@ -234,8 +234,8 @@ enum handshake_result session_ws_request(struct session *s, const char *data, si
 {
     state_of(s)->asked = true;
     enum handshake_result result = handshake_parse(h, data, len);
-    if (result == HANDSHAKE_OK)
-        session_forwarded(s, h);
+    if (result == HANDSHAKE_OK && !session_forwarded(s, h))
+        result = forbid(h, 429, "too many connections from this address");
     if (result == HANDSHAKE_OK && !origin_allowed(s, h->origin))
         result = forbid(h, 403, "this origin is not allowed");
     if (result == HANDSHAKE_OK && offers_are_malformed(s, h))
@@ -351,6 +351,14 @@ static void fail(struct session *s, const struct ws_item *item)
     session_close(s, CLOSE_PROTOCOL, item->why);
 }
 
+/* Each counts by itself, also those of which a message is made and those of which none is. */
+static bool count_frames(struct session *s)
+{
+    uint32_t frames = s->ws->decoder.frames;
+    s->ws->decoder.frames = 0;
+    return frames == 0 || conn_count(s->conn, frames);
+}
+
 bool session_ws_read(struct session *s, const char *data, size_t len, size_t *taken,
                      struct ws_item *item)
 {
@@ -361,6 +369,8 @@ bool session_ws_read(struct session *s, const char *data, size_t len, size_t *ta
         enum ws_event event = ws_decode(&ws->decoder, &s->vm->env->scratch, data + *taken,
                                         len - *taken, &eaten, item);
         *taken += eaten;
+        if (!count_frames(s))
+            return false;
         if (event == WS_MORE || event == WS_MESSAGE)
             return event == WS_MESSAGE;
         if (event == WS_PING)

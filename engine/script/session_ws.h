@@ -41,8 +41,8 @@ void session_ws_drop_kept(struct session *s);
 void session_ws_refuse(struct session *s, int status, const char *why);
 
 /* Eats frames up to the end of the first message, so that it is handled before what follows it;
- * answers pings, closes, and failures on the way. True: `message` is one, its data valid until the
- * scratch buffer is used again. *taken: how many bytes were eaten. */
+ * answers pings, closes, and failures on the way; counts frames (conn_count). True: `message` is
+ * one, its data valid until the scratch buffer is used again. *taken: how many bytes were eaten. */
 bool session_ws_read(struct session *s, const char *data, size_t len, size_t *taken,
                      struct ws_item *message);
 

@@ -5,6 +5,7 @@
 static struct conn_limits limits_of(const struct config_server *server,
                                     struct conn_counters *counters)
 {
+    uint64_t burst_ns = server->limits.burst * UINT64_C(1000000000);
     return (struct conn_limits){
         .read_timeout = (uint64_t)server->read_timeout * 1000,
         .write_timeout = (uint64_t)server->write_timeout * 1000,
@@ -13,6 +14,9 @@ static struct conn_limits limits_of(const struct config_server *server,
          */
         .max_input = server->max_message_size + TRANSPORT_READ_MAX,
         .read_ahead = server->read_ahead,
+        .bytes = {server->limits.bytes_per_second, burst_ns},
+        .wait = server->limits.wait,
+        .messages = {server->limits.messages_per_second, burst_ns},
         .counters = counters,
     };
 }

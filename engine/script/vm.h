@@ -36,6 +36,7 @@ struct vm {
     int conn_meta;
     int probe; /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
+    uint64_t flood_logged_ms; /* when a client that sent too much was last told of; 0: never */
     bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
 };
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "msg/msg.h"
 #include "net/preface.h"
+#include "net/tally.h"
 #include "script/http_client.h"
 #include "script/lua_modules.h"
 #include "script/redis_pool.h"
@@ -167,11 +168,21 @@ static void on_gone(struct script_env *env, int server)
     report_drained(w);
 }
 
+/* It had no session. */
+static void forget(struct worker *w, struct msg_accepted *m)
+{
+    if (m->counted)
+        tally_leave(w->options.tallies[m->server], &m->peer, clock_ns());
+    on_gone(&w->env, m->server);
+    free(m);
+}
+
 static void open_session(struct worker *w, struct msg_accepted *m)
 {
-    if (!session_open(w->vms[m->server], m))
-        on_gone(&w->env, m->server);
-    free(m);
+    if (session_open(w->vms[m->server], m))
+        free(m);
+    else
+        forget(w, m);
 }
 
 static void log_preface(struct worker *w, const struct msg_accepted *m, const char *why)
@@ -188,14 +199,17 @@ static void log_preface(struct worker *w, const struct msg_accepted *m, const ch
 static void on_preface(void *owner, struct msg_accepted *m, const char *why)
 {
     struct worker *w = owner;
-    if (!why) {
+    if (why) {
+        if (!w->draining && !w->stopped)
+            log_preface(w, m, why);
+        forget(w, m);
+    } else if (!tally_enter(w->options.tallies[m->server], &w->options.config->servers[m->server],
+                            &m->peer, clock_ns(), &m->counted)) {
+        close(m->fd);
+        forget(w, m);
+    } else {
         open_session(w, m);
-        return;
     }
-    if (!w->draining && !w->stopped)
-        log_preface(w, m, why);
-    on_gone(&w->env, m->server);
-    free(m);
 }
 
 static void on_accepted(struct worker *w, struct msg_accepted *m)
@@ -203,8 +217,7 @@ static void on_accepted(struct worker *w, struct msg_accepted *m)
     const struct config_server *server = &w->options.config->servers[m->server];
     if (w->draining || w->stopped) {
         close(m->fd);
-        on_gone(&w->env, m->server);
-        free(m);
+        forget(w, m);
     } else if (server->proxy_protocol) {
         preface_open(&w->prefaces, m, (uint64_t)server->handshake_timeout * 1000);
     } else {
@@ -362,6 +375,7 @@ static void init_env(struct worker *w)
         .box = &w->box,
         .api_box = w->options.api_box,
         .gates = w->options.gates,
+        .tallies = w->options.tallies,
         .redis = redis_pools_new(&w->loop, &w->wheel, w->options.config, w->options.count),
         .pulse = &w->pulse,
         .stats = &w->stats,

@@ -11,10 +11,12 @@
 
 struct worker;
 struct sources;
+struct tally;
 
 struct worker_options {
     const struct config *config;  /* the first one; MSG_CONFIG brings others */
     unsigned node, number, count; /* of all workers */
+    struct tally **tallies;       /* by server; outlive the worker */
     struct gates *gates;          /* outlive the worker, as do the boxes */
     struct mailbox *api_box, *main_box;
 };

@@ -49,6 +49,9 @@ KEYS = [
         ("maxContext", 1, 0), ("maxConnections", 0, 16777217), ("maxSubscriptions", 0, 1000001),
         ("maxChannelLength", 65535, 65536), ("sharedEncode", "off", "on"), ("protocol", "socket", "http"), ("origins", ["http://a"], "http://a"), ("proxyProtocol", "off", "maybe"),
         ("trustedProxies", ["10.0.0.0/8", "unix"], ["10.0.0.0/99"]), ("compression", "false", "gzip")]),
+    *((("engine", "servers", 0, "limits"), *row) for row in [
+        ("messagesPerSecond", 1000000, 1000001), ("bytesPerSecond", "1 GiB", "2 GiB"), ("connectsPerSecond", 1, "x"),
+        ("connectionsPerAddress", 1, -1), ("overLimit", "wait", "drop"), ("burst", 1, 0), ("exempt", ["10.0.0.0/8"], ["10"])]),
     *((("engine", "servers", 0, "compression"), *row) for row in [
         ("enabled", "no", "x"), ("threshold", "1 KiB", "x"), ("contextTakeover", "off", "x")]),
 ]

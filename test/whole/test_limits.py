@@ -1,0 +1,495 @@
+"""Rates of a connection, limits of an address, and floods of connections past the ceiling of descriptors."""
+
+import os
+import socket
+import time
+
+import pytest
+
+import kinds
+from harness import SLOW, seconds, times, wait_until, yaml
+from wsclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Closed, connect, frame
+
+APP = """
+local app = {}
+function app.connected(conn) end
+function app.opened(conn, headers) end
+function app.message(conn, msg)
+    if msg.data == "sleep" then mix.sleep(600) end
+    app.send(conn, msg.data, msg.type)
+end
+function app.closed(conn, err)
+    local file = io.open("closed", "a")
+    file:write(tostring(err), "\\n")
+    file:close()
+end
+return app
+"""
+
+LINES = """
+function protocol_input(buf, conn)
+    local at = buf:tostring():find("\\n", 1, true)
+    return at or 0
+end
+function protocol_decode(str, conn) return str end
+function protocol_encode(str, conn, type) return str end
+function on_message(line, conn) conn:send(line) end
+"""
+
+every_kind = pytest.mark.parametrize("kind", kinds.KINDS)
+
+
+def start(make_engine, limits, kind="websocket", server=None, **more):
+    return kinds.make(make_engine, kind, APP, server={"limits": limits, **(server or {})}, **more)
+
+
+def limit_closes(engine):
+    return sum(value for name, value in engine.metrics().items()
+               if name.startswith("mixengine_closes_total{") and 'reason="limit"' in name)
+
+
+def refused(engine, limit):
+    return sum(value for name, value in engine.metrics().items()
+               if name.startswith("mixengine_refused_total{") and f'limit="{limit}"' in name)
+
+
+def warnings(engine, text):
+    return [line for line in engine.log().splitlines() if "WARN" in line and text in line]
+
+
+def assert_flooded(engine, client, reason):
+    """It is told why, once the frames before are out; the script hears the same, and the log names the address."""
+    frames, closed = client.end()
+    assert (frames[-1].opcode, frames[-1].code, frames[-1].payload[2:].decode()) == (CLOSE, 1008, reason)
+    assert not closed.reset
+    engine.wait_metric("mixengine_connections", 0)
+    assert (engine.folder / "closed").read_text() == reason + "\n"
+    assert limit_closes(engine) == 1
+    host, port = client.sock.getsockname()
+    assert len(warnings(engine, f"({host}:{port}): {reason}")) == 1
+    return frames[:-1]
+
+
+# ---- rates of a connection
+
+@every_kind
+def test_messages(make_engine, kind):
+    engine = start(make_engine, {"messagesPerSecond": 1, "burst": 50}, kind)
+    with connect(engine.port) as client:
+        for i in range(50):
+            assert client.ask(f"{i}") == f"{i}"
+        client.raw(frame(TEXT, "x") * times(10000))
+        assert len(assert_flooded(engine, client, "too many messages")) < 50
+    with connect(engine.port) as client:
+        assert client.ask("others are served") == "others are served"
+
+
+@every_kind
+@pytest.mark.parametrize("flood", [
+    frame(TEXT, "", fin=False) + frame(CONTINUATION, "", fin=False) * 500,
+    frame(BINARY, "a", fin=False) + frame(CONTINUATION, "b", fin=False) * 500,
+    frame(PING, "") * 500, frame(PING, "x" * 125) * 500, frame(PONG, "") * 500, frame(TEXT, "") * 500,
+], ids=["empty fragments", "fragments", "pings", "long pings", "pongs", "empty messages"])
+def test_what_counts_as_a_message(make_engine, kind, flood):
+    """Frames do, of whatever kind."""
+    engine = start(make_engine, {"messagesPerSecond": 2, "burst": 60}, kind)
+    with connect(engine.port) as client:
+        client.raw(flood)
+        assert_flooded(engine, client, "too many messages")
+
+
+@every_kind
+def test_bytes(make_engine, kind):
+    engine = start(make_engine, {"bytesPerSecond": 1000, "burst": 60}, kind)
+    with connect(engine.port) as client:
+        for _ in range(5):
+            assert client.ask("x" * 10000) == "x" * 10000
+        client.send("y" * 100000)
+        assert assert_flooded(engine, client, "too many bytes") == []
+
+
+@every_kind
+def test_bytes_while_a_handler_waits(make_engine, kind):
+    engine = start(make_engine, {"bytesPerSecond": 1000, "burst": 10}, kind)
+    with connect(engine.port) as client:
+        client.send("sleep")
+        for _ in range(5):
+            client.send("x" * 2500)
+        assert_flooded(engine, client, "too many bytes")
+
+
+def test_bytes_before_the_handshake(make_engine):
+    engine = start(make_engine, {"bytesPerSecond": 100, "burst": 1})
+    with Client(engine.port, first=b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50) as client:
+        assert client.rest() == b""
+    wait_until(lambda: limit_closes(engine) == 1)
+
+
+def test_packets_of_a_script(make_engine):
+    """Raw TCP is closed without a word."""
+    engine = make_engine(LINES, server={"limits": {"messagesPerSecond": 1, "burst": 50}})
+    with Client(engine.port) as client:
+        for i in range(50):
+            client.raw(b"%d\n" % i)
+            assert client.line() == b"%d" % i
+        client.raw(b"x\n" * times(5000))
+        assert client.rest().count(b"x\n") < 50
+    wait_until(lambda: limit_closes(engine) == 1)
+
+
+def test_bytes_without_a_packet(make_engine):
+    engine = make_engine(LINES, server={"limits": {"bytesPerSecond": 1000, "burst": 10}})
+    with Client(engine.port) as client:
+        client.raw(b"x" * 20000)
+        assert client.rest() == b""
+    wait_until(lambda: limit_closes(engine) == 1)
+
+
+def test_a_flood_is_logged_once(make_engine):
+    engine = start(make_engine, {"messagesPerSecond": 1, "burst": 5}, workers=1)
+    for _ in range(20):
+        with connect(engine.port) as client:
+            client.raw(frame(TEXT, "x") * 50)
+            client.end()
+    wait_until(lambda: limit_closes(engine) == 20)
+    assert len(warnings(engine, "too many messages")) == 1
+
+
+@every_kind
+def test_over_limit_wait(make_engine, kind):
+    """Nobody is closed, nothing is lost or reordered, and no more is served than the rate says; nor is it silence."""
+    engine = start(make_engine, {"messagesPerSecond": 20, "burst": 1, "overLimit": "wait"}, kind,
+                   server={"readTimeout": 1, "pingInterval": 1})
+    with connect(engine.port) as client:
+        since = time.monotonic()
+        client.raw(b"".join(frame(TEXT, f"{i}") for i in range(80)))
+        got = [client.text() for _ in range(80)]
+        assert got == [f"{i}" for i in range(80)]
+        assert client.ask("last") == "last"
+        assert time.monotonic() - since > 2.9  # 81 messages, of which 20 come at once
+    assert limit_closes(engine) == 0
+
+
+def test_over_limit_wait_for_bytes(make_engine):
+    engine = start(make_engine, {"bytesPerSecond": "100 KiB", "burst": 1, "overLimit": "wait"})
+    with connect(engine.port) as client:
+        since = time.monotonic()
+        for i in range(4):
+            client.send(f"{i}" * 80000)
+        for i in range(4):
+            assert client.text() == f"{i}" * 80000
+        assert time.monotonic() - since > 1.8  # 320,000 bytes, of which 102,400 come at once, and 16 KiB in a read
+        client.send("sleep")  # who is held and rests may still be closed
+        client.send("x" * 100000)
+    engine.wait_metric("mixengine_connections", 0)
+
+
+def test_exempt_from_rates(make_engine):
+    engine = start(make_engine, {"messagesPerSecond": 1, "bytesPerSecond": 1000, "burst": 1, "exempt": ["127.0.1.0/24"]})
+    with connect(engine.port, source="127.0.1.9") as client:
+        for i in range(200):
+            assert client.ask("x" * 1000) == "x" * 1000
+    with connect(engine.port, source="127.0.2.9") as client:
+        client.send("x" * 1000)
+        assert client.end()[0][-1].code == 1008
+
+
+def test_rates_are_reloaded_for_new_connections(make_engine):
+    engine = start(make_engine, {"messagesPerSecond": 0})
+    with connect(engine.port) as before:
+        reload(engine, {"messagesPerSecond": 1, "burst": 5})
+        for _ in range(100):
+            before.ask("x")
+        with connect(engine.port) as client:
+            client.raw(frame(TEXT, "x") * 100)
+            assert client.end()[0][-1].code == 1008
+
+
+def reload(engine, limits):
+    engine.config["engine"]["servers"][0]["limits"] = limits
+    done = engine.log().count("loaded again")
+    engine.config_path.write_text(yaml(engine.config))
+    wait_until(lambda: engine.log().count("loaded again") > done, what="a reload")
+
+
+# ---- limits of an address
+
+def served(engine, source, headers=(), first=b""):
+    """A client that the engine serves; None when it has closed the connection, or the answer that refuses it."""
+    try:
+        client = Client(engine.port, source=source, first=first)
+    except OSError:
+        return None
+    try:
+        client.handshake(headers=headers, check=False)
+    except Closed:
+        client.drop()
+        return None
+    return client if client.answer.status == 101 else client.answer
+
+
+def test_connects_per_second(make_engine):
+    """Who comes too often is closed, whoever else comes is served; what was refused does not count."""
+    engine = start(make_engine, {"connectsPerSecond": 1, "burst": 30})
+    for _ in range(30):
+        served(engine, "127.0.0.5").close()
+    since = time.monotonic()
+    answers = [served(engine, "127.0.0.5") for _ in range(50)]
+    let_in = [client for client in answers if client]
+    assert len(let_in) <= 2 + time.monotonic() - since
+    assert served(engine, "127.0.0.6").ask("x") == "x"
+    assert refused(engine, "connectsPerSecond") == 50 - len(let_in)
+    assert len(warnings(engine, "servers[0] refused a connection from 127.0.0.5: it connects more often")) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_connections_per_address(make_engine, workers):
+    """Exact over all workers."""
+    engine = start(make_engine, {"connectionsPerAddress": 5}, workers=workers)
+    clients = [client for client in (served(engine, "127.0.0.5") for _ in range(20)) if client]
+    assert len(clients) == 5
+    assert refused(engine, "connectionsPerAddress") == 15
+    assert len(warnings(engine, "servers[0] refused a connection from 127.0.0.5: it has as many open")) == 1
+    assert [served(engine, "127.0.0.6").ask("x") for _ in range(5)] == ["x"] * 5
+    for leave in Client.close, Client.reset, Client.drop:
+        leave(clients.pop())
+        clients.append(wait_until(lambda: served(engine, "127.0.0.5"), what="room for one more"))
+        assert served(engine, "127.0.0.5") is None
+    for client in clients:
+        assert client.ask("x") == "x"
+        client.drop()
+    engine.wait_metric("mixengine_addresses", 0)
+
+
+def test_limits_by_address_are_reloaded_at_once(make_engine):
+    engine = start(make_engine, {"connectionsPerAddress": 2})
+    first = [served(engine, "127.0.0.5") for _ in range(2)]
+    assert served(engine, "127.0.0.5") is None
+    reload(engine, {"connectionsPerAddress": 3})
+    third = served(engine, "127.0.0.5")
+    assert served(engine, "127.0.0.5") is None
+    reload(engine, {"connectionsPerAddress": 3, "exempt": ["127.0.0.0/8"]})
+    fourth = served(engine, "127.0.0.5")
+    for client in [*first, third, fourth]:
+        assert client.ask("x") == "x"
+        client.drop()
+    engine.wait_metric("mixengine_addresses", 0)
+
+
+@every_kind
+def test_behind_a_proxy_that_names_its_clients(make_engine, kind):
+    """It is the client that is counted, not the proxy; there is a request to answer."""
+    engine = start(make_engine, {"connectionsPerAddress": 2, "messagesPerSecond": 1, "burst": 5, "exempt": ["198.51.100.0/24"]},
+                   kind, server={"trustedProxies": ["127.0.0.1"]})
+
+    def client_of(address):
+        return served(engine, "127.0.0.1", [f"X-Forwarded-For: {address}"])
+    clients = [client_of("203.0.113.7"), client_of("203.0.113.7, 127.0.0.1")]
+    answer = client_of("203.0.113.7")
+    assert (answer.status, answer.reason, answer.headers["retry-after"]) == (429, "Too Many Requests", "1")
+    assert client_of("[2001:db8::1]").ask("x") == "x"
+    assert served(engine, "127.0.0.2", ["X-Forwarded-For: 203.0.113.7"]).ask("x") == "x"  # not believed
+    for _ in range(5):
+        exempt = client_of("198.51.100.1")
+        for _ in range(20):
+            assert exempt.ask("x") == "x"
+    clients.pop().close()
+    wait_until(lambda: isinstance(client_of("203.0.113.7"), Client), what="room for one more")
+    assert refused(engine, "connectionsPerAddress") >= 1
+
+
+def test_behind_a_proxy_that_sends_a_header(make_engine):
+    engine = start(make_engine, {"connectionsPerAddress": 2}, server={"proxyProtocol": True, "trustedProxies": ["127.0.0.1"]})
+
+    def client_of(address):
+        return served(engine, "127.0.0.1", first=b"PROXY TCP4 %s 198.51.100.2 56324 443\r\n" % address)
+    clients = [client_of(b"203.0.113.7") for _ in range(2)]
+    assert client_of(b"203.0.113.7") is None
+    assert client_of(b"203.0.113.8").ask("x") == "x"
+    waiting = [Client(engine.port) for _ in range(5)]  # whose address is not known yet
+    clients.pop().close()
+    wait_until(lambda: client_of(b"203.0.113.7"), what="room for one more")
+    for client in waiting:
+        client.drop()
+    engine.wait_output("refused a connection from 203.0.113.7: it has as many open")
+
+
+def test_addresses_of_a_drain(make_engine):
+    """A stop ends well whatever is counted."""
+    engine = start(make_engine, {"connectionsPerAddress": 20, "connectsPerSecond": 50}, workers=2)
+    clients = [served(engine, f"127.0.0.{5 + i % 3}") for i in range(30)]
+    engine.stop()
+    for client in clients:
+        client.drop()
+
+
+# ---- floods of connections
+
+def limited(engine, descriptors):
+    """The same engine with so many descriptors."""
+    command = engine.command
+    engine.command = lambda *words: ["prlimit", f"--nofile={descriptors}", *command(*words)]
+    return engine.start()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def descriptors_of(engine):
+    return len(os.listdir(f"/proc/{engine.process.pid}/fd"))
+
+
+FILES = """
+local files = {}
+function on_message(line, conn)
+    for i = 1, 16 do files[i] = io.open("/dev/null") end
+    conn:send(#files .. "\\n")
+    for i = #files, 1, -1 do files[i]:close() files[i] = nil end
+end
+"""
+
+
+def test_past_the_ceiling(make_engine):
+    """Who is there is served, who comes waits; scripts and the API have their descriptors; it costs nothing."""
+    engine = limited(make_engine(LINES + FILES, start=False), 300)
+    flood = [socket.socket() for _ in range(times(2000))]
+    for sock in flood:
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", engine.port))
+    engine.wait_output("no new connections for now")
+    before = cpu_seconds(engine.process.pid)
+    time.sleep(2)
+    used = cpu_seconds(engine.process.pid) - before
+    assert used < 0.2, f"{used} s of CPU in 2 s"
+    there = int(engine.metric("mixengine_connections"))
+    assert 100 < there < 250
+    for sock in flood[:20]:
+        sock.setblocking(True)
+        sock.settimeout(seconds(10))
+        sock.sendall(b"x\n")
+        assert sock.recv(10) == b"16\n"
+    for sock in flood[:20]:
+        sock.close()
+    late = flood[there + 10]
+    late.setblocking(True)
+    late.settimeout(seconds(10))
+    late.sendall(b"x\n")
+    assert late.recv(10) == b"16\n"
+    for sock in flood:
+        sock.close()
+    engine.wait_metric("mixengine_connections", 0, 30)
+    assert len(warnings(engine, "no new connections")) == 1
+    with Client(engine.port) as client:
+        client.raw(b"x\n")
+        assert client.line() == b"16"
+
+
+def test_the_api_past_its_ceiling(make_engine):
+    """Its sockets do not take those of clients."""
+    engine = limited(make_engine(LINES + FILES, start=False), 300)
+    flood = []
+    for _ in range(300):
+        try:
+            flood.append(socket.create_connection(("127.0.0.1", engine.api_port), 5))
+        except OSError:
+            break
+    engine.wait_output("refused .* connections so far")
+    clients = [Client(engine.port) for _ in range(100)]
+    for client in clients:
+        client.raw(b"x\n")
+        assert client.line() == b"16"
+        client.drop()
+    for sock in flood:
+        sock.close()
+
+    def answers():
+        try:
+            return engine.http("GET", "/healthz")[0] == 200
+        except OSError:
+            return False
+    wait_until(answers, what="the API")
+
+
+def test_no_descriptor_is_left(make_engine):
+    """Neither the servers nor the APIs spin on what they cannot accept."""
+    engine = make_engine(LINES + """
+        function on_message(line, conn)
+            if line == "take\\n" then
+                files = {}
+                while true do
+                    local file = io.open("/dev/null")
+                    if not file then break end
+                    files[#files + 1] = file
+                end
+            else
+                for _, file in ipairs(files or {}) do file:close() end
+                files = nil
+            end
+            conn:send(line)
+        end""", workers=1, start=False)
+    limited(engine, 200)
+    with Client(engine.port) as client:
+        client.raw(b"take\n")
+        assert client.line() == b"take"
+        waiting = [Client(port) for port in (engine.port, engine.api_port, engine.center_port) for _ in range(20)]
+        for port in engine.port, engine.api_port, engine.center_port:
+            engine.wait_output(f"no new connections on 127.0.0.1:{port} for now")
+        before = cpu_seconds(engine.process.pid)
+        time.sleep(1)
+        used = cpu_seconds(engine.process.pid) - before
+        assert used < 0.2, f"{used} s of CPU in 1 s"
+        assert len(warnings(engine, "no new connections")) == 3
+        client.raw(b"give\n")
+        assert client.line() == b"give"
+    for client in waiting:
+        client.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.line()
+        client.drop()
+
+
+@pytest.mark.timeout(seconds(120))
+@pytest.mark.parametrize("limits", [{}, {"connectsPerSecond": 1000000, "connectionsPerAddress": 1000, "messagesPerSecond": 1000}],
+                         ids=["no limits", "limits"])
+def test_floods_return_to_the_baseline(make_engine, limits):
+    """Connects that leave at once, in sequence, and thousands that say nothing until handshakeTimeout."""
+    engine = start(make_engine, limits, server={"handshakeTimeout": 1})
+    with connect(engine.port) as client:
+        client.ask("x")
+    engine.wait_metric("mixengine_connections", 0)
+    baseline = descriptors_of(engine)
+    for i in range(times(50000)):
+        sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+        sock.bind((f"127.0.0.{2 + i % 100}", 0))
+        sock.connect(("127.0.0.1", engine.port))
+        sock.close()
+    silent = [Client(engine.port, source=f"127.0.1.{1 + i % 200}") for i in range(times(5000))]
+    for client in silent:
+        assert b"408 Request Timeout" in client.rest()
+        client.drop()
+    with connect(engine.port) as client:
+        assert client.ask("x") == "x"
+    engine.wait_metric("mixengine_connections", 0, 30)
+    wait_until(lambda: descriptors_of(engine) <= baseline + 2, what="the descriptors")
+    assert engine.metric("mixengine_addresses") <= 1
+
+
+def test_memory_after_a_flood(make_engine):
+    """Further floods take no more than the first one has."""
+    if SLOW:
+        pytest.skip("sanitizers keep what is freed")
+    engine = start(make_engine, {"connectionsPerAddress": 1000}, server={"handshakeTimeout": 1}, workers=1)
+
+    def size():
+        return engine.metric("process_resident_memory_bytes")
+    first = None
+    for _ in range(4):
+        clients = [Client(engine.port, source=f"127.0.1.{1 + i % 200}") for i in range(3000)]
+        for client in clients:
+            client.drop()
+        engine.wait_metric("mixengine_connections", 0, 30)
+        first = first or size()
+    wait_until(lambda: size() < first + (3 << 20), what="the memory")
