@@ -84,9 +84,18 @@ static int least_loaded(const struct acceptor *a)
     return best;
 }
 
+/* With a reset: after an orderly end the kernel would keep the connection for a minute, for
+ * whoever floods as many as he likes. */
+static void turn_away(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+}
+
 static void refuse(struct server *server, int fd)
 {
-    close(fd);
+    turn_away(fd);
     if (!may_log(server->acceptor, &server->refused_logged_ms))
         return;
     char at[ADDRESS_TEXT];
@@ -104,7 +113,7 @@ static bool is_stranger(const struct config_server *config, const struct sockadd
 
 static void refuse_stranger(struct server *server, int fd, const struct sockaddr_storage *peer)
 {
-    close(fd);
+    turn_away(fd);
     if (!may_log(server->acceptor, &server->stranger_logged_ms))
         return;
     char at[ADDRESS_TEXT], from[ADDRESS_TEXT];
@@ -114,7 +123,7 @@ static void refuse_stranger(struct server *server, int fd, const struct sockaddr
              from);
 }
 
-/* Closing is the answer, as an HTTP one would have to wait for the request. Behind a proxy that
+/* A reset is the answer, as an HTTP one would have to wait for the request. Behind a proxy that
  * names its client in a header the worker will know the address. */
 static bool enter_tally(const struct acceptor *a, int server, const struct sockaddr_storage *peer,
                         bool *counted)
@@ -142,7 +151,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         return;
     }
     if (!enter_tally(a, index, peer, &counted)) {
-        close(fd);
+        turn_away(fd);
         return;
     }
     struct msg_accepted *m = xmalloc(sizeof *m);

@@ -228,17 +228,26 @@ def served(engine, source, headers=(), first=b""):
     return client if client.answer.status == 101 else client.answer
 
 
+def time_waits(port, source):
+    """Connections from there that the kernel keeps for the server after it has closed them."""
+    wanted = f":{port:04X}", socket.inet_aton(source)[::-1].hex().upper() + ":", "06"
+    with open("/proc/net/tcp") as file:
+        rows = [line.split()[1:4] for line in file]
+    return sum(row[0].endswith(wanted[0]) and row[1].startswith(wanted[1]) and row[2] == wanted[2] for row in rows)
+
+
 def test_connects_per_second(make_engine):
     """Who comes too often is closed, whoever else comes is served; what was refused does not count."""
     engine = start(make_engine, {"connectsPerSecond": 1, "burst": 30})
     for _ in range(30):
-        served(engine, "127.0.0.5").close()
+        served(engine, "127.0.0.5").reset()
     since = time.monotonic()
     answers = [served(engine, "127.0.0.5") for _ in range(50)]
     let_in = [client for client in answers if client]
     assert len(let_in) <= 2 + time.monotonic() - since
     assert served(engine, "127.0.0.6").ask("x") == "x"
     assert refused(engine, "connectsPerSecond") == 50 - len(let_in)
+    assert time_waits(engine.port, "127.0.0.5") == 0
     assert len(warnings(engine, "servers[0] refused a connection from 127.0.0.5: it connects more often")) == 1
 
 

@@ -57,6 +57,16 @@ def told(client):
     return client.handshake("/").ask("who?").split(" ")
 
 
+def assert_turned_away(port, **options):
+    """With a reset, which may come before connect() has returned."""
+    try:
+        with Client(port, **options) as client:
+            frames, closed = client.end()
+    except ConnectionError:
+        return
+    assert frames == [] and closed.reset
+
+
 # ---- the PROXY protocol
 
 @pytest.mark.parametrize("header, source", [
@@ -134,8 +144,7 @@ def test_they_count_against_max_connections(make_engine):
     waiting = Client(engine.port, first=b"PROXY")
     with Client(engine.port, first=LINE) as client:
         told(client)
-        with Client(engine.port, first=LINE) as third:
-            assert third.end()[0] == []
+        assert_turned_away(engine.port, first=LINE)
         engine.wait_output("maxConnections of 2")
         waiting.drop()
 
@@ -152,8 +161,7 @@ def test_only_trusted_proxies_may_connect(make_engine):
     engine = make_engine(ENTRY, server={"proxyProtocol": True, "trustedProxies": ["127.0.0.2", "10.0.0.0/8"]})
     with Client(engine.port, source="127.0.0.2", first=LINE) as client:
         assert told(client) == ["203.0.113.7:56324"] * 2
-    with Client(engine.port, source="127.0.0.3") as client:
-        assert client.end()[0] == []
+    assert_turned_away(engine.port, source="127.0.0.3")
     engine.wait_output(rf"server on 127\.0\.0\.1:{engine.port} refused a connection from 127\.0\.0\.3:\d+, "
                        "which is not in trustedProxies")
 
