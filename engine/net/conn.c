@@ -13,6 +13,7 @@ enum {
     CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
     LINGER_MS = 1000,
+    LINGER_BYTES = 4 << 20, /* more than was under way when we closed: the peer goes on sending */
     SWEEP_MS = 1000,
     /* A loop that was held up meets its timers first: before a timeout is believed, the loop polls
      * once more. */
@@ -61,6 +62,7 @@ struct conn {
     uint32_t out_head, out_count, out_cap;
     uint32_t out_offset; /* written bytes of the first frame */
     uint32_t out_room;   /* left in the last frame, which is this connection's to append to */
+    uint32_t discarded;  /* bytes read since it is no longer OPEN */
     struct frame **out, *out_inline[INLINE_FRAMES];
     uint64_t out_bytes;
     struct transport_tcp tcp;
@@ -669,14 +671,8 @@ static char *on_room(void *owner)
     return ((struct conn *)owner)->conns->scratch;
 }
 
-static void on_bytes(void *owner, const char *data, size_t len)
+static void take_input(struct conn *conn, const char *data, size_t len)
 {
-    struct conn *conn = owner;
-    conn->last_read_ms = now_ms(conn);
-    conn->heard = true;
-    counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
-    if (conn->state != OPEN || !count_bytes(conn, len))
-        return;
     if (conn->held || held_len(conn) > 0) {
         buf_append(&trouble_of(conn)->in, data, len);
         if (!conn->held)
@@ -687,6 +683,26 @@ static void on_bytes(void *owner, const char *data, size_t len)
             buf_append(&trouble_of(conn)->in, data + taken, len - taken);
     }
     hold_limits(conn);
+}
+
+/* Who does not heed the end may not keep us busy with it. */
+static void discard(struct conn *conn, size_t len)
+{
+    conn->discarded += (uint32_t)len;
+    if (conn->discarded > LINGER_BYTES)
+        conn_abort(conn);
+}
+
+static void on_bytes(void *owner, const char *data, size_t len)
+{
+    struct conn *conn = owner;
+    conn->last_read_ms = now_ms(conn);
+    conn->heard = true;
+    counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
+    if (conn->state != OPEN)
+        discard(conn, len);
+    else if (count_bytes(conn, len))
+        take_input(conn, data, len);
 }
 
 static void on_end(void *owner, int status)

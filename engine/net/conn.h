@@ -1,9 +1,9 @@
 /* A client's connection: read buffer, write queue, timeouts, limits, and the order of its end.
  *
  * OPEN, FLUSHING, LINGERING, CLOSED. After conn_close what was sent before it still goes out
- * (FLUSHING), then our end of the stream; input is discarded for at most a second (LINGERING), as
- * closing on unread input would reset the peer and destroy the last frames. What breaks the
- * connection goes straight to CLOSED.
+ * (FLUSHING), then our end of the stream; input is discarded for at most a second, and 4 MiB of it
+ * (LINGERING), as closing on unread input would reset the peer and destroy the last frames. What
+ * breaks the connection goes straight to CLOSED.
  *
  * It lies in its owner's memory, which it gives back in libuv's close callback, never inside a call
  * of the owner's. Writes are collected and go out once a turn of the loop (conns_flush). Loop's

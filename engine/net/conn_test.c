@@ -557,6 +557,22 @@ static void input_without_a_packet_is_bounded(void **state)
     assert_non_null(strstr(why, "too large"));
 }
 
+static void who_goes_on_sending_is_cut_off(void **state)
+{
+    static char much[65536];
+    size_t sent = 0;
+    (void)state;
+    conn_start(conn);
+    conn_close(conn);
+    assert_int_equal(fcntl(peer, F_SETFL, O_NONBLOCK), 0);
+    while (!closed) {
+        ssize_t n = send(peer, much, sizeof much, MSG_NOSIGNAL);
+        sent += n > 0 ? (size_t)n : 0;
+        turns(1);
+    }
+    assert_true(sent > 4 << 20 && sent < 64 << 20);
+}
+
 static const uint64_t SECOND_NS = 1000000000;
 
 static void more_bytes_than_the_rate(void **state)
@@ -689,6 +705,7 @@ int main(void)
         TEST(input_without_a_packet_is_bounded),
         TEST(what_was_heard_is_marked),
         TEST(a_refused_socket_ends_when_it_is_read),
+        TEST(who_goes_on_sending_is_cut_off),
         TEST(more_bytes_than_the_rate),
         TEST(bytes_count_while_the_input_is_held),
         TEST(more_messages_than_the_rate),

@@ -145,6 +145,16 @@ def test_bytes_without_a_packet(make_engine):
     wait_until(lambda: limit_closes(engine) == 1)
 
 
+def test_who_does_not_heed_the_end(make_engine):
+    """It is read only a little further: its flood does not go on at the engine's cost."""
+    engine = start(make_engine, {"messagesPerSecond": 1, "burst": 5})
+    with connect(engine.port) as client, pytest.raises(Closed):
+        while True:
+            client.raw(frame(PING, "x" * 125) * 1000)
+    engine.wait_metric("mixengine_connections", 0)
+    assert 4 << 20 < engine.metric("mixengine_read_bytes_total") < 5 << 20
+
+
 def test_a_flood_is_logged_once(make_engine):
     engine = start(make_engine, {"messagesPerSecond": 1, "burst": 5}, workers=1)
     for _ in range(20):
