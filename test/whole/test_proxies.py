@@ -8,7 +8,7 @@ import pytest
 
 import kinds
 from harness import free_port, wait_until
-from wsclient import Client, Closed
+from wsclient import Client, Closed, assert_turned_away
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LINE = b"PROXY TCP4 203.0.113.7 198.51.100.2 56324 443\r\n"
@@ -55,16 +55,6 @@ def own(client):
 def told(client):
     """What on_connect saw, and what on_message sees."""
     return client.handshake("/").ask("who?").split(" ")
-
-
-def assert_turned_away(port, **options):
-    """With a reset, which may come before connect() has returned."""
-    try:
-        with Client(port, **options) as client:
-            frames, closed = client.end()
-    except ConnectionError:
-        return
-    assert frames == [] and closed.reset
 
 
 # ---- the PROXY protocol

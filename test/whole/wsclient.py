@@ -330,3 +330,13 @@ def connect(port, path="/chat", headers=(), **options):
     except BaseException:
         client.drop()
         raise
+
+
+def assert_turned_away(port, **options):
+    """With a reset, which may come before connect() has returned."""
+    try:
+        with Client(port, **options) as client:
+            frames, closed = client.end()
+    except ConnectionError:
+        return
+    assert frames == [] and closed.reset
