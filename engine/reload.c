@@ -184,6 +184,7 @@ static void put_off(struct script *s)
         say_failure(s, s->error ? s->error : "a file could not be opened");
     s->late = true;
     s->known = 0;
+    s->retries = 0;
     abort_attempt(s);
     if (!s->active)
         look_after(s, s->look_ms ? s->look_ms : STARVED_MS);
@@ -210,12 +211,13 @@ static void give_up(struct script *s)
 static void decide(struct script *s)
 {
     s->moved |= sources_digest(&s->read) != sources_digest_now(&s->read);
-    if (s->moved && ++s->retries == RETRIES_MAX)
+    /* First, as workers that could not read seem to disagree with those that could. */
+    if (s->read.starved)
+        put_off(s);
+    else if (s->moved && ++s->retries == RETRIES_MAX)
         give_up(s);
     else if (s->moved)
         retry(s);
-    else if (s->read.starved)
-        put_off(s);
     else if (s->error)
         fail(s);
     else

@@ -21,6 +21,8 @@ uint64_t bucket_owe(struct bucket *bucket, const struct rate *rate, uint64_t n, 
 bool bucket_take(struct bucket *bucket, const struct rate *rate, uint64_t n, uint64_t now_ns)
 {
     struct bucket after = *bucket;
+    if (after.paid_until_ns > now_ns + rate->burst_ns) /* the burst was wider when it was taken */
+        after.paid_until_ns = now_ns + rate->burst_ns;
     if (bucket_owe(&after, rate, n, now_ns) > 0)
         return false;
     *bucket = after;

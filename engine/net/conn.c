@@ -13,7 +13,7 @@ enum {
     CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
     LINGER_MS = 1000,
-    LINGER_BYTES = 4 << 20, /* more than was under way when we closed: the peer goes on sending */
+    LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
     /* A loop that was held up meets its timers first: before a timeout is believed, the loop polls
      * once more. */
@@ -311,24 +311,6 @@ static void on_linger_over(struct timeout *timeout)
     conn_abort(container_of(timeout, struct conn, read_timer));
 }
 
-static void start_lingering(struct conn *conn)
-{
-    set_state(conn, LINGERING);
-    stop_write_timer(conn);
-    if (transport_shutdown(conn->transport) != 0) {
-        conn_abort(conn);
-        return;
-    }
-    wheel_set(conn->conns->wheel, &conn->read_timer, LINGER_MS, on_linger_over);
-}
-
-static void on_shutdown(void *owner)
-{
-    struct conn *conn = owner;
-    if (conn->state == LINGERING && conn->ended)
-        conn_abort(conn);
-}
-
 static void read_on(struct conn *conn)
 {
     if (conn->reading || conn->ended || conn->state == CLOSED || is_resting(conn))
@@ -340,6 +322,27 @@ static void read_on(struct conn *conn)
     conn->reading = transport_read_start(conn->transport) == 0;
     if (!conn->reading)
         break_off(conn, CLOSE_RESET, "cannot read");
+}
+
+static void start_lingering(struct conn *conn)
+{
+    set_state(conn, LINGERING);
+    stop_write_timer(conn);
+    if (transport_shutdown(conn->transport) != 0) {
+        conn_abort(conn);
+        return;
+    }
+    conn->discarded = 0;
+    read_on(conn);
+    if (conn->state == LINGERING)
+        wheel_set(conn->conns->wheel, &conn->read_timer, LINGER_MS, on_linger_over);
+}
+
+static void on_shutdown(void *owner)
+{
+    struct conn *conn = owner;
+    if (conn->state == LINGERING && conn->ended)
+        conn_abort(conn);
 }
 
 void conn_close(struct conn *conn)
@@ -685,12 +688,16 @@ static void take_input(struct conn *conn, const char *data, size_t len)
     hold_limits(conn);
 }
 
-/* Who does not heed the end may not keep us busy with it. */
+/* Who does not heed the end may not keep us busy with it; what was sent to him still goes out. */
 static void discard(struct conn *conn, size_t len)
 {
     conn->discarded += (uint32_t)len;
-    if (conn->discarded > LINGER_BYTES)
+    if (conn->discarded <= LINGER_BYTES)
+        return;
+    if (conn->state == LINGERING)
         conn_abort(conn);
+    else if (conn->reading)
+        pause_reading(conn);
 }
 
 static void on_bytes(void *owner, const char *data, size_t len)

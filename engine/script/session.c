@@ -109,7 +109,6 @@ static void free_if_gone(struct session *s)
     if (s->stage != STAGE_OVER || s->conn || s->waiting_pushes > 0)
         return;
     int server = s->vm->index;
-    leave_tally(s);
     list_remove(&s->in_ready);
     list_remove(&s->in_all);
     terms_unref(s->terms);
@@ -417,6 +416,7 @@ static void on_closed(void *owner)
 {
     struct session *s = owner;
     s->conn = NULL;
+    leave_tally(s); /* also while on_close waits: its address may come again */
     free_if_gone(s);
 }
 

@@ -181,6 +181,7 @@ static void on_handshake_timeout(struct timeout *timeout)
         return;
     /* While a handler waits it is us who do not read. */
     if (ws->session->suspended) {
+        ws->silence_seen = false;
         session_ws_start_timer(ws->session);
     } else if (!ws->silence_seen) { /* after a stop of the process its request may be there */
         ws->silence_seen = true;
