@@ -2,6 +2,7 @@
 #include "base/address.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "proto/exposition.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -67,6 +68,18 @@ static void append_process(struct buf *out)
     exposition_single(out, &memory, resident_bytes());
     exposition_single(out, &fds, open_descriptors());
     exposition_single(out, &most, most_descriptors());
+}
+
+static void append_log(struct buf *out)
+{
+    static const struct metric lost = {"mixengine_log_lines_lost_total", "counter",
+                                       "Lines of the log, or printed by scripts, that nobody has: "
+                                       "they came too fast, or writing failed."};
+    static const struct metric held = {"mixengine_log_lines_held_total", "counter",
+                                       "Lines of the log that were repeats, told as a count."};
+    struct log_counts counts = log_counts();
+    exposition_single(out, &lost, (double)counts.lost);
+    exposition_single(out, &held, (double)counts.held);
 }
 
 /* -- workers -- */
@@ -420,6 +433,7 @@ static void append_connmix(struct buf *out, const struct metrics_source *source)
 void metrics_append(struct buf *out, const struct metrics_source *source)
 {
     append_process(out);
+    append_log(out);
     append_workers(out, source);
     append_reloads(out, source);
     append_servers(out, source);

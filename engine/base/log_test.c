@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <regex.h>
@@ -19,6 +20,7 @@
 #include <cmocka.h>
 
 static char folder[64], file[128];
+static uint64_t max_size; /* of the logs that are started next */
 
 static int make_folder(void **state)
 {
@@ -27,6 +29,7 @@ static int make_folder(void **state)
     if (mkdtemp(folder) == NULL)
         return -1;
     snprintf(file, sizeof file, "%s/engine.log", folder);
+    max_size = 100 << 20;
     return 0;
 }
 
@@ -48,7 +51,6 @@ static void remove_tree(const char *path)
 static int remove_folder(void **state)
 {
     (void)state;
-    log_set_file_size_max(100u << 20);
     remove_tree(folder);
     return 0;
 }
@@ -74,18 +76,28 @@ static void assert_matches(const char *text, const char *pattern)
     regfree(&regex);
 }
 
+static struct log_options options_of_file(void)
+{
+    return (struct log_options){.filename = file, .max_size = max_size, .level = LOG_LEVEL_INFO};
+}
+
+static void start_with(const struct log_options *options)
+{
+    assert_int_equal(log_start(options), 0);
+}
+
 static void start(int max_files)
 {
-    const struct log_options options = {
-        .filename = file, .max_files = max_files, .level = LOG_LEVEL_INFO};
-    assert_int_equal(log_start(&options), 0);
+    struct log_options options = options_of_file();
+    options.max_files = max_files;
+    start_with(&options);
 }
 
 static void start_shown(void)
 {
-    const struct log_options options = {
-        .filename = file, .level = LOG_LEVEL_INFO, .terminal = true};
-    assert_int_equal(log_start(&options), 0);
+    struct log_options options = options_of_file();
+    options.terminal = true;
+    start_with(&options);
 }
 
 static bool exists(const char *suffix)
@@ -107,7 +119,7 @@ static void test_a_line(void **state)
     assert_matches(text,
                    "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} "
                    "INFO  net: port 6790\n"
-                   "[-0-9]{10} [:.0-9]{12} ERROR script: in\n    three\n    lines\\?\\[0m\n$");
+                   "[-0-9]{10} [:.0-9]{12} ERROR script: in\n    three\n    lines\\\\x1b\\[0m\n$");
     free(text);
 }
 
@@ -287,7 +299,7 @@ static void test_rotated_by_size_and_the_oldest_removed(void **state)
          *other = xasprintf("%s.2025-01-01.x", file);
     write_file(ancient, "");
     write_file(other, "not a file of ours\n");
-    log_set_file_size_max(1000);
+    max_size = 1000;
     start(3);
     for (int i = 0; i < 60; i++)
         log_info("a", "%0100d", i);
@@ -313,7 +325,7 @@ static void test_names_of_one_day_stay_in_the_order_of_age(void **state)
     char *paths[] = {xasprintf("%s%s", file, oldest), xasprintf("%s%s", file, newer)};
     write_file(paths[0], "");
     write_file(paths[1], "");
-    log_set_file_size_max(100);
+    max_size = 100;
     start(2);
     log_info("a", "%080d", 1);
     log_info("a", "%080d", 2);
@@ -401,6 +413,149 @@ static void test_what_does_not_fit_is_counted(void **state)
     assert_int_equal(count_of(text->data, "INFO  a: 0") + lost, LINES);
     buf_free(text);
     free(text);
+}
+
+static void test_json_lines(void **state)
+{
+    (void)state;
+    struct log_options options = options_of_file();
+    options.format = LOG_FORMAT_JSON;
+    start_with(&options);
+    log_warn("net", "a \"quote\", a \\ and\ntwo lines\x01\xff\n");
+    log_stop();
+    char *text = contents(file);
+    assert_matches(text, "^\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+                         "\\.[0-9]{3}[-+][0-9]{2}:[0-9]{2}\",\"level\":\"warn\",\"module\":\"net\","
+                         "\"message\":\"a \\\\\"quote\\\\\", a \\\\\\\\ and\\\\ntwo "
+                         "lines\\\\u0001\\\\\\\\xff\"\\}\n$");
+    free(text);
+}
+
+static void test_json_lines_are_rotated_by_their_date(void **state)
+{
+    (void)state;
+    write_file(file, "an old line\n");
+    set_last_written(file, 1735732800);
+    struct log_options options = options_of_file();
+    options.format = LOG_FORMAT_JSON;
+    start_with(&options);
+    log_info("a", "new");
+    log_stop();
+    assert_true(exists(".2025-01-01"));
+    assert_int_equal(count_files(), 2);
+}
+
+static void test_repeats_are_counted(void **state)
+{
+    (void)state;
+    struct log_counts before = log_counts();
+    start(0);
+    for (int i = 0; i < 417; i++) {
+        log_warn("a", "again\nwith a traceback");
+        log_info("a", "number %d", i);
+    }
+    for (int i = 0; i < 7; i++)
+        log_write_alike(LOG_LEVEL_ERROR, "b", "topic", "client %d", i);
+    log_stop();
+    char *text = contents(file);
+    assert_int_equal(count_of(text, "a: again\n    with a traceback\n"), 5);
+    assert_int_equal(count_of(text, "WARN  a: again (repeated 412 more times in "), 1);
+    assert_int_equal(count_of(text, "a: number "), 417);
+    assert_int_equal(count_of(text, "ERROR b: client 4\n"), 1);
+    assert_int_equal(count_of(text, "ERROR b: client 5 (repeated 2 more times in "), 1);
+    assert_int_equal(log_counts().held - before.held, 414);
+    assert_int_equal(log_counts().lost - before.lost, 0);
+    free(text);
+}
+
+static void test_opened_anew(void **state)
+{
+    (void)state;
+    char *moved = xasprintf("%s.moved", file);
+    start(0);
+    log_info("a", "before");
+    log_settle(10000);
+    assert_int_equal(rename(file, moved), 0);
+    log_info("a", "still the old one");
+    log_reopen();
+    log_settle(10000);
+    log_info("a", "after");
+    log_stop();
+    char *text = contents(moved);
+    assert_matches(text, "^[^\n]* a: before\n[^\n]* a: still the old one\n$");
+    free(text);
+    text = contents(file);
+    assert_matches(text, "^[^\n]* a: after\n$");
+    free(text);
+    free(moved);
+}
+
+/* A folder stands in its way. */
+static void test_cannot_be_opened_anew(void **state)
+{
+    (void)state;
+    char *moved = xasprintf("%s.moved", file);
+    start(0);
+    assert_int_equal(rename(file, moved), 0);
+    assert_int_equal(mkdir(file, 0700), 0);
+    log_reopen();
+    log_settle(10000);
+    log_info("a", "to the old one");
+    log_settle(10000);
+    assert_int_equal(rmdir(file), 0);
+    log_info("a", "to the new one");
+    log_stop();
+    char *text = contents(moved);
+    assert_matches(text, "^[^\n]* ERROR log: the log file cannot be opened anew: Is a directory; "
+                         "[^\n]*\n[^\n]* a: to the old one\n$");
+    free(text);
+    text = contents(file);
+    assert_matches(text, "^[^\n]* a: to the new one\n$");
+    free(text);
+    free(moved);
+}
+
+static void test_a_pipe_that_nobody_reads_is_an_error(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(file, 0600), 0);
+    const struct log_options options = options_of_file();
+    assert_int_equal(log_start(&options), -ENXIO);
+}
+
+static void test_the_file_goes_on_when_nobody_reads_the_terminal(void **state)
+{
+    (void)state;
+    enum { LINES = 3000 };
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    int old = replace(STDOUT_FILENO, ends[1]);
+    close(ends[1]);
+    struct log_counts before = log_counts();
+    start_shown();
+    for (int i = 0; i < LINES; i++)
+        log_info("a", "%0100d", i);
+    log_settle(30000);
+    struct buf *shown;
+    pthread_t reader;
+    pthread_create(&reader, NULL, read_to_the_end, &ends[0]);
+    log_info("a", "the end");
+    log_stop();
+    restore(STDOUT_FILENO, old);
+    pthread_join(reader, (void **)&shown);
+    close(ends[0]);
+    char *text = contents(file);
+    assert_int_equal(count_of(text, " a: 0"), LINES);
+    assert_int_equal(log_counts().lost - before.lost, 0);
+    int unshown = 0;
+    const char *told = strstr(text, "WARN  log: ");
+    assert_non_null(told);
+    assert_int_equal(sscanf(told, "WARN  log: %d lines were not shown", &unshown), 1);
+    /* One may be shown in part. */
+    assert_in_range(count_of(shown->data, " a: 0") + unshown, LINES, LINES + 1);
+    free(text);
+    buf_free(shown);
+    free(shown);
 }
 
 static void limit_file_size(rlim_t size)
@@ -493,6 +648,13 @@ int main(void)
         WITH_FOLDER(test_lines_of_several_threads_stay_whole),
         WITH_FOLDER(test_what_does_not_fit_is_counted),
         WITH_FOLDER(test_a_full_disk_ends_nothing),
+        WITH_FOLDER(test_json_lines),
+        WITH_FOLDER(test_json_lines_are_rotated_by_their_date),
+        WITH_FOLDER(test_repeats_are_counted),
+        WITH_FOLDER(test_opened_anew),
+        WITH_FOLDER(test_cannot_be_opened_anew),
+        WITH_FOLDER(test_a_pipe_that_nobody_reads_is_an_error),
+        WITH_FOLDER(test_the_file_goes_on_when_nobody_reads_the_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,9 @@ static int mix_log(lua_State *L)
     lua_pushvalue(L, 2);
     lua_call(L, 1, 1);
     const char *text = lua_tostring(L, -1);
-    log_write((enum log_level)level, "lua", "%s", text ? text : "nil");
+    if (!text)
+        text = "nil";
+    log_write_alike((enum log_level)level, "lua", text, "%s", text);
     return 0;
 }
 

@@ -37,8 +37,9 @@ void session_wrong_length(struct session *s, const char *wrong, const char *got)
     char remote[ADDRESS_TEXT];
     size_t there;
     session_input(s, &there);
-    log_error("script", "protocol_input of client %llu (%s) %s (got %s, buf has %zu bytes)",
-              (unsigned long long)s->id, session_remote(s, remote), wrong, got, there);
+    log_write_alike(LOG_LEVEL_ERROR, "script", wrong,
+                    "protocol_input of client %llu (%s) %s (got %s, buf has %zu bytes)",
+                    (unsigned long long)s->id, session_remote(s, remote), wrong, got, there);
     counter_add(&s->vm->stats->script_errors[HANDLER_INPUT], 1);
     session_close(s, CLOSE_ERROR, "protocol_input returned a wrong length");
 }

@@ -56,11 +56,13 @@ void vm_log_error(struct vm *vm, lua_State *L, const char *what, uint64_t client
     counter_add(&vm->stats->script_errors[script_handler_named(what)], 1);
     const struct session *s = client ? session_find(vm->env, client) : NULL;
     char remote[ADDRESS_TEXT];
+    if (!text)
+        text = "(no message)";
     if (client)
-        log_error("script", "%s of client %llu (%s): %s", what, (unsigned long long)client,
-                  s ? session_remote(s, remote) : "gone", text ? text : "(no message)");
+        log_write_alike(LOG_LEVEL_ERROR, "script", text, "%s of client %llu (%s): %s", what,
+                        (unsigned long long)client, s ? session_remote(s, remote) : "gone", text);
     else
-        log_error("script", "%s: %s", what, text ? text : "(no message)");
+        log_error("script", "%s: %s", what, text);
     lua_pop(L, 1);
 }
 
