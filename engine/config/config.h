@@ -83,10 +83,14 @@ struct config {
     atomic_uint refs;
     char *file;
     struct file_stamp stamp; /* of the file, just before it was read */
+    char *user;              /* whom to become: USER or USER:GROUP (privilege.h); "": nobody else */
+    bool core_dumps;         /* may the process be dumped and traced by those who are it? */
     struct {
         char *filename; /* resolved; "": no file */
         int max_files;
+        uint64_t max_size; /* at which a file is rotated */
         enum log_level level;
+        enum log_format format;
     } logging;
     struct {
         uint32_t max_age, age_buckets, buf_cap;

@@ -96,7 +96,12 @@ const char *config_scalar_text(struct config_reader *reader, const struct config
     }
     if (text && (!key->valid || key->valid(text)))
         return text;
-    config_reader_wrong(reader, node, key->allowed ? key->allowed : "a text");
+    const char *allowed = key->allowed ? key->allowed : "a text";
+    if (text && key->secret)
+        config_reader_error(reader, &node->start_mark, "found another text; allowed is %s",
+                            allowed);
+    else
+        config_reader_wrong(reader, node, allowed);
     return NULL;
 }
 

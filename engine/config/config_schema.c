@@ -85,9 +85,12 @@ static const struct config_key tls_keys[] = {
 };
 static const struct config_section tls = {KEYS(tls_keys)};
 
+static const struct config_choice log_formats[] = {{"text", LOG_FORMAT_TEXT, false}, {"json", LOG_FORMAT_JSON, false}, {0}};
 static const struct config_key logging_keys[] = {
     {.name = "filename", .kind = CONFIG_TEXT, ROOT(logging.filename), .text = "logs/connmix.log"},
     {.name = "maxFiles", .kind = CONFIG_NUMBER, ROOT(logging.max_files), RANGE(0, 100000, 7)},
+    {.name = "maxSize", .kind = CONFIG_SIZE, ROOT(logging.max_size), RANGE(KIB(64), GIB(1024), MIB(100))},
+    {.name = "format", .kind = CONFIG_CHOICE, ROOT(logging.format), .choices = log_formats},
     {.name = "level", .kind = CONFIG_CHOICE, ROOT(logging.level), .choices = levels, .number = LOG_LEVEL_DEBUG, .live = true},
 };
 static const struct config_section logging = {KEYS(logging_keys)};
@@ -105,7 +108,7 @@ static const struct config_section prometheus = {KEYS(prometheus_keys)};
 
 static const struct config_key user_keys[] = {
     {.name = "username", .kind = CONFIG_TEXT, USER(username), .text = "", .required = true,
-     .valid = config_value_is_username, .allowed = "a text that is not empty and has no colon"},
+     .secret = true, .valid = config_value_is_username, .allowed = "a text that is not empty and has no colon"},
     {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, PASSWORD},
     {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true},
     {.name = "host", .kind = CONFIG_TEXT, USER(host), .text = "*",
@@ -159,7 +162,7 @@ static const struct config_section queue = {KEYS(queue_keys)};
 
 static const struct config_key redis_keys[] = {
     {.name = "name", .kind = CONFIG_TEXT, REDIS(name), .text = "default", NOT_EMPTY, .unique = true},
-    {.name = "addr", .kind = CONFIG_TEXT, REDIS(addr), .text = "localhost:6379", ADDRESS},
+    {.name = "addr", .kind = CONFIG_TEXT, REDIS(addr), .text = "localhost:6379", .secret = true, ADDRESS},
     {.name = "password", .kind = CONFIG_TEXT, REDIS(password), .text = ""},
     {.name = "db", .kind = CONFIG_NUMBER, REDIS(db), RANGE(0, INT32_MAX, 0)},
     {.name = "poolSize", .kind = CONFIG_NUMBER, REDIS(pool_size), RANGE(1, 10000, 20)},
@@ -261,6 +264,9 @@ static const struct config_key engine_keys[] = {
 static const struct config_section engine = {KEYS(engine_keys)};
 
 static const struct config_key root_keys[] = {
+    {.name = "user", .kind = CONFIG_TEXT, ROOT(user), .text = "", .valid = config_value_is_account,
+     .allowed = "USER, USER:GROUP or '' for none"},
+    {.name = "coreDumps", .kind = CONFIG_CHOICE, ROOT(core_dumps), .choices = yes_no},
     {.name = "logging", .old = {"log"}, .kind = CONFIG_SECTION, .section = &logging},
     {.name = "prometheus", .kind = CONFIG_SECTION, .section = &prometheus},
     {.name = "licenses", .kind = CONFIG_IGNORED},

@@ -51,6 +51,7 @@ struct config_key {
     bool one_is_list;    /* a list: one mapping stands for a list of one */
     bool unique;         /* a text: no two items of the list may have the same */
     bool required;       /* an item must have it */
+    bool secret;         /* a wrong value may hold a password: reports do not quote it */
     bool live;           /* a change takes effect without a restart */
     const char *unused;  /* a value other than the default is warned of: why */
     const char *refused; /* a value other than the default is an error: why */

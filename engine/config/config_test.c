@@ -185,7 +185,11 @@ static void assert_all_defaults(const struct config *config)
     assert_string_equal(config->logging.filename, log);
     free(log);
     assert_int_equal(config->logging.max_files, 7);
+    assert_int_equal(config->logging.max_size, 100 << 20);
     assert_int_equal(config->logging.level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config->logging.format, LOG_FORMAT_TEXT);
+    assert_string_equal(config->user, "");
+    assert_false(config->core_dumps);
     assert_int_equal(config->prometheus.max_age, 600);
     assert_int_equal(config->prometheus.age_buckets, 5);
     assert_int_equal(config->prometheus.buf_cap, 500);
@@ -278,7 +282,10 @@ static void test_server_defaults(void **state)
 /* ---- every key ---- */
 
 static const char every_key[] =
-    "logging: {filename: /var/log/x.log, max_files: 3, level: warn}\n"
+    "user: www-data:adm\n"
+    "core_dumps: yes\n"
+    "logging: {filename: /var/log/x.log, max_files: 3, max_size: 64 KiB, level: warn, format: "
+    "json}\n"
     "access:\n"
     "  users:\n"
     "    - {username: a, password: 1234, roles: [read], host: '172.*.*.*'}\n"
@@ -377,7 +384,7 @@ static void test_every_server_key(void **state)
     assert_string_equal(config_option(server, "path"), "/chat");
     assert_string_equal(config_option(server, "n"), "007");
     assert_null(config_option(server, "other"));
-    assert_int_equal(server->line, 15);
+    assert_int_equal(server->line, 17);
     assert_every_server_number(server);
     assert_false(server->shared_encode);
     assert_string_equal(server->origins[0], "https://a.example");
@@ -388,7 +395,7 @@ static void test_every_server_key(void **state)
     assert_compression(server, true, 1024, true);
     assert_int_equal(config->servers[1].protocol, CONFIG_PROTOCOL_SOCKET);
     assert_int_equal(config->servers[2].protocol, CONFIG_PROTOCOL_SOCKET);
-    assert_int_equal(config->servers[2].line, 41);
+    assert_int_equal(config->servers[2].line, 43);
     config_unref(config);
 }
 
@@ -425,7 +432,11 @@ static void test_every_other_key(void **state)
     struct config *config = good_every_key();
     assert_string_equal(config->logging.filename, "/var/log/x.log");
     assert_int_equal(config->logging.max_files, 3);
+    assert_int_equal(config->logging.max_size, 65536);
     assert_int_equal(config->logging.level, LOG_LEVEL_WARN);
+    assert_int_equal(config->logging.format, LOG_FORMAT_JSON);
+    assert_string_equal(config->user, "www-data:adm");
+    assert_true(config->core_dumps);
     assert_int_equal(config->center_api.listen.port, 1);
     assert_string_equal(config->center_api.listen.bind, "127.0.0.1");
     assert_string_equal(config->center_api.advertise, "center.example:80");
@@ -682,6 +693,12 @@ static const struct {
     {"engine: {servers: [{maxMessageSize: 99999999999 GiB}]}", "1:37: error: "},
     {"log: {level: loud}",
      "1:14: error: logging.level: found 'loud'; allowed is debug or info or warn or error"},
+    {"log: {maxSize: 1}", "1:16: error: logging.maxSize: found '1'; allowed is a size from 65536 "},
+    {"log: {format: xml}", "1:15: error: logging.format: found 'xml'; allowed is text or json"},
+    {"user: a b", "1:7: error: user: found 'a b'; allowed is USER, USER:GROUP or "},
+    {"user: 'a:'", "1:7: error: user: found 'a:'; allowed is USER, USER:GROUP or "},
+    {"user: ':a'", "1:7: error: user: found ':a'; allowed is USER, USER:GROUP or "},
+    {"user: 'a:b:c'", "1:7: error: user: found 'a:b:c'; allowed is USER, USER:GROUP or "},
     {"log: {level: }", "1:14: error: logging.level: found nothing"},
     {"log: {maxFiles: \"a\\0b\"}", "1:17: error: logging.maxFiles: found a text with a NUL"},
     {"log: {filename: \"a\\0b\"}", "1:17: error: logging.filename: found a text with a NUL"},
@@ -732,7 +749,7 @@ static const struct {
     {"access: {users: [{username: a}]}", "1:18: error: access.users[0]: the key 'password' is \n"
                                          "1:18: error: access.users[0]: the key 'roles' is "},
     {"access: {users: [{username: 'a:b', password: '', roles: [admin], host: 'a-z'}]}",
-     "1:29: error: access.users[0].username: found 'a:b'\n"
+     "1:29: error: access.users[0].username: found another text\n"
      "1:46: error: access.users[0].password: found an empty password; allowed is a text\n"
      "1:58: error: access.users[0].roles[0]: found 'admin'; allowed is read or write\n"
      "1:72: error: access.users[0].host: found 'a-z'"},
@@ -1252,6 +1269,11 @@ static void test_passwords_are_not_told(void **state)
         parse("access: {users: [{username: a, password: $6$sesame, roles: []}]}\n"
               "engine: {apiServer: {username: a, password: $2b$sesame}}");
     assert_int_equal(outcome.errors, 2);
+    assert_null(strstr(outcome.reports.data, "sesame"));
+    outcome_free(&outcome);
+    outcome = parse("access: {users: [{username: 'a:sesame', password: b, roles: [read]}]}\n"
+                    "engine: {luavm: {redis: {addr: 'redis://a:sesame@b:1', password: [sesame]}}}");
+    assert_int_equal(outcome.errors, 3);
     assert_null(strstr(outcome.reports.data, "sesame"));
     outcome_free(&outcome);
 }

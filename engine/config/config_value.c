@@ -140,6 +140,14 @@ bool config_value_is_username(const char *text)
     return *text && !strchr(text, ':');
 }
 
+bool config_value_is_account(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    if (text[strcspn(text, " \t\n")] != '\0')
+        return false;
+    return !colon || (colon > text && colon[1] && !strchr(colon + 1, ':'));
+}
+
 bool config_value_is_not_empty(const char *text)
 {
     return *text != '\0';

@@ -33,4 +33,5 @@ bool config_value_is_host_pattern(const char *text);
 
 /* What HTTP Basic can carry as a user's name: not empty, no colon. */
 bool config_value_is_username(const char *text);
+bool config_value_is_account(const char *text); /* USER, USER:GROUP or "" */
 bool config_value_is_not_empty(const char *text);

@@ -23,6 +23,8 @@ USER = {"username": "a", "password": "b", "roles": ["read"]}
 # Where, key, a value, a wrong value.
 KEYS = [
     (("logging",), "filename", "logs/x.log", []), (("logging",), "maxFiles", 0, -1),
+    ((), "user", "", "a b"), ((), "coreDumps", "true", "maybe"),
+    (("logging",), "maxSize", "64 KiB", "1 KiB"), (("logging",), "format", "json", "xml"),
     (("logging",), "level", "warn", "loud"),
     (("prometheus", "summary"), "maxAge", 60, 0), (("prometheus", "summary"), "ageBuckets", 1, 0),
     (("prometheus", "summary"), "bufCap", 1, "x"),
