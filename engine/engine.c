@@ -4,18 +4,22 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "loop/file_watch.h"
+#include "loop/listener.h"
 #include "mesh/mesh_local.h"
 #include "metrics.h"
 #include "msg/client_id.h"
 #include "msg/msg.h"
 #include "net/acceptor.h"
 #include "net/tally.h"
+#include "privilege.h"
 #include "reload.h"
 #include "script/http_client.h"
 #include "worker/worker.h"
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,11 +166,13 @@ static void reload_scripts(struct engine *e)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct engine *e = handle->data;
+    if (number == SIGHUP)
+        log_reopen();
     if (number == SIGHUP && !e->draining) {
         reload_config(e);
         reload_scripts(e);
     } else if (number == SIGHUP) {
-        log_warn("engine", "SIGHUP while draining: nothing is reloaded");
+        log_warn("engine", "SIGHUP while draining: nothing but the log's file is opened anew");
     } else if (!e->draining)
         drain(e);
     else {
@@ -448,17 +454,126 @@ static int fail(const struct engine *e, int status)
     return status;
 }
 
-static int start_log(const struct config *config, bool terminal)
+/* ---- who the process is ---- */
+
+static int explain_reserve(struct engine *e, const char *key, const struct config_listener *at)
 {
+    char why[sizeof e->error / 2];
+    int status = listener_reserve(at->bind, at->port, why, sizeof why);
+    if (status != 0)
+        snprintf(e->error, sizeof e->error, "%s %s", key, why);
+    return status;
+}
+
+/* All ports, whatever their numbers: what is bound is then the same for root and for others. */
+static int reserve_ports(struct engine *e)
+{
+    const struct config *config = e->config;
+    int status = explain_reserve(e, "center.apiServer", &config->center_api.listen);
+    if (status == 0)
+        status = explain_reserve(e, "engine.apiServer", &config->engine_api.listen);
+    for (size_t i = 0; i < config->server_count && status == 0; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "servers[%zu]", i);
+        status = explain_reserve(e, key, &config->servers[i].listen);
+    }
+    return status;
+}
+
+/* What the user must be able to read, now and when it has changed. */
+static int check_entries(struct engine *e)
+{
+    for (size_t i = 0; i < e->config->server_count; i++) {
+        const char *entry = e->config->servers[i].entry;
+        if (access(entry, R_OK) == 0)
+            continue;
+        snprintf(e->error, sizeof e->error,
+                 "servers[%zu].entry %s: %s: let user '%s' read it and enter its folders", i, entry,
+                 strerror(errno), e->config->user);
+        return EXIT_CONFIG;
+    }
+    return 0;
+}
+
+/* Becomes the user of the configuration, with the ports bound before when it is to listen. Returns
+ * 0, or the process's exit status with a line in e->error. */
+static int become_user(struct engine *e, bool listens)
+{
+    struct account account;
+    if (!*e->config->user)
+        return 0;
+    if (account_find(&account, e->config->user, e->error, sizeof e->error) != 0)
+        return EXIT_CONFIG;
+    if (account_is_own(&account))
+        return check_entries(e);
+    if (geteuid() != 0) {
+        snprintf(e->error, sizeof e->error,
+                 "user: %s: this process is user number %d and cannot become another; start it as "
+                 "root or as that user, or remove the key",
+                 e->config->user, (int)geteuid());
+        return listens ? EXIT_FAILURE : 0;
+    }
+    if ((listens && reserve_ports(e) != 0) ||
+        account_become(&account, e->error, sizeof e->error) != 0)
+        return EXIT_FAILURE;
+    return check_entries(e);
+}
+
+static void warn_of_rights(const struct engine *e)
+{
+    const char *user = e->config->user;
+    if (geteuid() == 0 && !e->dev)
+        log_warn("engine", "runs as root: scripts may do whatever root may; set the key 'user'");
+    if (*user && access(e->config->file, R_OK) != 0)
+        log_warn("config", "%s: user '%s' cannot read it: changes take effect after a restart only",
+                 e->config->file, user);
+}
+
+static int start_log(struct engine *e)
+{
+    const struct config *config = e->config;
     int status = log_start(&(struct log_options){.filename = config->logging.filename,
                                                  .max_files = config->logging.max_files,
+                                                 .max_size = config->logging.max_size,
                                                  .level = config->logging.level,
-                                                 .terminal = terminal});
+                                                 .format = config->logging.format,
+                                                 .terminal = true});
     if (status == 0)
         return 0;
-    fprintf(stderr, "engine: logging.filename %s: %s: choose a file that this user may write\n",
-            config->logging.filename, strerror(-status));
+    snprintf(e->error, sizeof e->error,
+             "logging.filename %s: %s: choose a file that %s%s may write", config->logging.filename,
+             strerror(-status), *config->user ? "user " : "this user", config->user);
     return EXIT_FAILURE;
+}
+
+/* Before anything of the scripts is run, or a file made. */
+static int enter(struct engine *e)
+{
+    int status = become_user(e, true);
+    privilege_set_dumpable(e->dev || e->config->core_dumps);
+    if (status == 0)
+        status = start_log(e);
+    if (status != 0)
+        fprintf(stderr, "engine: %s\n", e->error);
+    else
+        warn_of_rights(e);
+    return status;
+}
+
+static ssize_t on_print(void *unused, const char *text, size_t len)
+{
+    (void)unused;
+    log_print(text, len);
+    return (ssize_t)len;
+}
+
+/* Scripts print to a stream that waits for nobody, and what they print is seen when they print it.
+ */
+static void replace_stdout(void)
+{
+    FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = on_print});
+    CHECK(file && setvbuf(file, NULL, _IOLBF, 0) == 0);
+    stdout = file;
 }
 
 int engine_run(const struct config *config, const struct engine_options *options)
@@ -466,8 +581,9 @@ int engine_run(const struct config *config, const struct engine_options *options
     struct engine e = {.config = config, .dev = options->dev};
     e.worker_count = options->workers ? options->workers : usable_cpus();
     signal(SIGPIPE, SIG_IGN);
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what scripts print is seen when they print it */
-    int status = start_log(config, true);
+    crash_install();
+    replace_stdout();
+    int status = enter(&e);
     if (status != 0)
         return status;
     config_ref(config);
@@ -499,7 +615,9 @@ static void print_listener(const char *role, const struct config_listener *liste
 int engine_check(const struct config *config)
 {
     struct engine e = {.config = config, .worker_count = 1};
-    int status = 0;
+    int status = become_user(&e, false);
+    if (status != 0)
+        return fail(&e, status);
     make_parts(&e);
     if (worker_load(e.workers[0], e.mesh, false, e.error, sizeof e.error) != 0)
         status = fail(&e, EXIT_CONFIG);

@@ -1,4 +1,5 @@
 #include "api/access.h"
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,6 +77,21 @@ static int check(const struct config *config, const char *authorization, const c
     int status = ask(&f, authorization, peer, role);
     close_fixture(&f);
     return status;
+}
+
+/* ---- what is compared ---- */
+
+static size_t compared; /* bytes, since it was last set to 0 */
+
+/* Stands before the library's own. */
+int CRYPTO_memcmp(const void *a, const void *b, size_t len)
+{
+    const unsigned char *x = a, *y = b;
+    unsigned char differ = 0;
+    for (size_t i = 0; i < len; i++)
+        differ |= x[i] ^ y[i];
+    compared += len;
+    return differ;
 }
 
 /* ---- plain passwords ---- */
@@ -301,10 +317,42 @@ static void what_is_kept_is_bounded(void **state)
     close_fixture(&f);
 }
 
+/* ---- constant time ---- */
+
+static size_t bytes_compared_for(struct fixture *f, const char *pair)
+{
+    unsigned char token[128];
+    char authorization[160];
+    EVP_EncodeBlock(token, (const unsigned char *)pair, (int)strlen(pair));
+    snprintf(authorization, sizeof authorization, "Basic %s", (const char *)token);
+    compared = 0;
+    assert_int_equal(access_check(f->access, authorization, "172.16.0.9", ACCESS_READ), 401);
+    return compared;
+}
+
+/* How much is compared does not tell how much of a guess was right, nor whether a name exists. */
+static void wrong_guesses_cost_the_same(void **state)
+{
+    (void)state;
+    static const char *const pairs[] = {
+        "reader:xecret", "reader:secrex", "reader:secre", "reader:", "reader:secretsecret",
+        "writer:secret", "nobody:secret", "readex:x",     ":",       "reader:pass:word",
+    };
+    struct fixture f;
+    open_fixture(&f, &with_users);
+    size_t first = bytes_compared_for(&f, pairs[0]);
+    assert_int_not_equal(first, 0);
+    for (size_t i = 1; i < sizeof pairs / sizeof *pairs; i++)
+        if (bytes_compared_for(&f, pairs[i]) != first)
+            fail_msg("%s: %zu bytes, and %zu for %s", pairs[i], compared, first, pairs[0]);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everybody_may_without_users),
+        cmocka_unit_test(wrong_guesses_cost_the_same),
         cmocka_unit_test(credentials_are_needed),
         cmocka_unit_test(roles_count),
         cmocka_unit_test(hosts_count),

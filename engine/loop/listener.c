@@ -2,9 +2,11 @@
 #include "base/address.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -140,19 +142,72 @@ static int remove_stale(const struct sockaddr_storage *at, const char *path)
     return unlink(path) == 0 ? 0 : -errno;
 }
 
-static int bind_port(int fd, struct sockaddr_storage *at)
+/* Returns a descriptor or a negative errno. */
+static int bind_port(const struct sockaddr_storage *at)
 {
-    socklen_t len = sizeof *at;
-    int error = port_options(fd, at);
-    if (error)
-        return error;
-    if (bind(fd, (struct sockaddr *)at, address_len(at)) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, (struct sockaddr *)at, &len) != 0)
-        return -errno;
+    int fd = socket(at->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error = fd < 0 ? -errno : port_options(fd, at);
+    if (!error && bind(fd, (const struct sockaddr *)at, address_len(at)) != 0)
+        error = -errno;
+    if (error && fd >= 0)
+        close(fd);
+    return error ? error : fd;
+}
+
+/* What was bound while the process might, each until a listener takes it. */
+static struct reserved {
+    char *bind;
+    int port, fd;
+} * reserved;
+static size_t reserved_count;
+
+int listener_reserve(const char *bind_to, int port, char *error, size_t error_size)
+{
+    struct listener refused = {0};
+    if (address_path(bind_to))
+        return 0;
+    CHECK(address_from_bind(&refused.address, bind_to, port));
+    int fd = bind_port(&refused.address);
+    if (fd < 0) {
+        listener_explain(&refused, fd, error, error_size);
+        return fd;
+    }
+    reserved = xrealloc(reserved, (reserved_count + 1) * sizeof *reserved);
+    reserved[reserved_count++] = (struct reserved){xstrdup(bind_to), port, fd};
     return 0;
 }
 
-static int bind_path(struct listener *listener, int fd, const char *path)
+/* -1: there is none. */
+static int take_reserved(const char *bind_to, int port)
+{
+    for (size_t i = 0; i < reserved_count; i++) {
+        struct reserved found = reserved[i];
+        if (found.port != port || strcmp(found.bind, bind_to) != 0)
+            continue;
+        reserved[i] = reserved[--reserved_count];
+        free(found.bind);
+        return found.fd;
+    }
+    return -1;
+}
+
+/* Returns a descriptor or a negative errno. */
+static int open_port(struct sockaddr_storage *at, const char *bind_to, int port)
+{
+    socklen_t len = sizeof *at;
+    int fd = take_reserved(bind_to, port);
+    if (fd < 0)
+        fd = bind_port(at);
+    if (fd < 0)
+        return fd;
+    if (listen(fd, BACKLOG) == 0 && getsockname(fd, (struct sockaddr *)at, &len) == 0)
+        return fd;
+    int error = -errno;
+    close(fd);
+    return error;
+}
+
+static int listen_at_path(struct listener *listener, int fd, const char *path)
 {
     struct stat file;
     struct sockaddr_storage *at = &listener->address;
@@ -167,17 +222,25 @@ static int bind_path(struct listener *listener, int fd, const char *path)
     return 0;
 }
 
+/* Returns a descriptor or a negative errno. */
+static int open_path(struct listener *listener, const char *path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error = fd < 0 ? -errno : listen_at_path(listener, fd, path);
+    if (error && fd >= 0)
+        close(fd);
+    return error ? error : fd;
+}
+
 int listener_open(struct listener *listener, uv_loop_t *loop, const char *bind_to, int port)
 {
     const char *path = address_path(bind_to);
     if (!address_from_bind(&listener->address, bind_to, port))
         return -EINVAL;
-    int fd = socket(listener->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = path ? open_path(listener, path) : open_port(&listener->address, bind_to, port);
     if (fd < 0)
-        return -errno;
-    int error = path ? bind_path(listener, fd, path) : bind_port(fd, &listener->address);
-    if (!error)
-        error = uv_poll_init(loop, &listener->poll, fd);
+        return fd;
+    int error = uv_poll_init(loop, &listener->poll, fd);
     if (error) {
         close(fd);
         return error;
@@ -253,7 +316,9 @@ static const char *port_remedy(int status)
     case -EADDRINUSE:
         return "stop what listens there (ss -ltnp) or choose another port";
     case -EACCES:
-        return "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE";
+        return "choose a port above 1023, give the program CAP_NET_BIND_SERVICE, or start it as "
+               "root "
+               "with the key 'user'";
     case -EADDRNOTAVAIL:
         return "choose an address of this machine, 0.0.0.0 or ::";
     case -EAFNOSUPPORT:

@@ -30,6 +30,12 @@ struct listener {
 int listener_open(struct listener *listener, uv_loop_t *loop, const char *bind, int port)
     __attribute__((warn_unused_result));
 
+/* Binds a port, without listening, for the listener_open that comes for the same `bind` and `port`:
+ * for a process that is about to lose the right to. A Unix socket is left to listener_open. Returns
+ * 0, or a negative errno with listener_explain's line in `error`. Before other threads exist. */
+int listener_reserve(const char *bind, int port, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
+
 /* Accepts from now on, or no more; may be called in on_accept. */
 void listener_accept(struct listener *listener, bool on);
 
