@@ -14,5 +14,5 @@ function(install_all)
   install(FILES ${CMAKE_BINARY_DIR}/mix-consumer.pc DESTINATION ${pc})
   install(DIRECTORY lua conf examples docs DESTINATION ${data} PATTERN "*.db*" EXCLUDE
           PATTERN "__pycache__" EXCLUDE)
-  install(FILES README.md NEWS.md CONTRIBUTING.md LICENSE DESTINATION ${data})
+  install(FILES README.md NEWS.md CONTRIBUTING.md SECURITY.md LICENSE DESTINATION ${data})
 endfunction()

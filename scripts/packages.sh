@@ -4,9 +4,9 @@ packages_build=(gcc cmake ninja-build pkg-config libc6-dev libuv1-dev libluajit-
     zlib1g-dev uthash-dev libcmocka-dev lua-cjson libsqlite3-dev libmariadb-dev libcrypt-dev)
 packages_once=(python3 python3-websockets)
 packages_test=("${packages_once[@]}" clang clang-format libclang-rt-14-dev git openssl procps python3-pytest
-    python3-pytest-timeout python3-pytest-xdist python3-selenium chromium chromium-driver fonts-dejavu-core
+    python3-pytest-timeout python3-pytest-xdist python3-seccomp python3-selenium chromium chromium-driver fonts-dejavu-core
     mariadb-server-core mariadb-client-core nginx-light libnginx-mod-stream redis-server nodejs node-ws prometheus
-    php8.2-cli)
+    php8.2-cli systemd)
 
 # Servers among them (nginx, redis, prometheus) are for tests, which start their own: Debian's way to say
 # that installing one does not start it is this file (invoke-rc.d(8)).

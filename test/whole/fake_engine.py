@@ -1,6 +1,5 @@
 """An engine that a test plays by hand: a center with any answers, and nodes whose every byte is the test's."""
 
-import collections
 import http.server
 import json
 import socket
@@ -149,8 +148,7 @@ class Peer:
     def __init__(self, sock, node):
         sock.settimeout(seconds(10))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock, self.node, self.buffer = sock, node, bytearray()
-        self.unsent, self.sending = collections.deque(), threading.Lock()
+        self.sock, self.node, self.buffer, self.pending = sock, node, bytearray(), bytearray()
 
     # the handshake
 
@@ -211,14 +209,7 @@ class Peer:
     # what the engine sends
 
     def raw(self, data):
-        """From any thread: what comes while another sends is left to that one, so that no frame is cut by the next."""
-        self.unsent.append(data)
-        while self.unsent and self.sending.acquire(blocking=False):
-            try:
-                while self.unsent:
-                    self.sock.sendall(self.unsent.popleft())
-            finally:
-                self.sending.release()
+        self.sock.sendall(data)
         return self
 
     def send(self, text):
