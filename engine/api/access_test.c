@@ -81,7 +81,8 @@ static int check(const struct config *config, const char *authorization, const c
 
 /* ---- what is compared ---- */
 
-static size_t compared; /* bytes, since it was last set to 0 */
+static _Atomic size_t
+    compared; /* bytes, since it was last set to 0; hashes are looked at elsewhere */
 
 /* Stands before the library's own. */
 int CRYPTO_memcmp(const void *a, const void *b, size_t len)
