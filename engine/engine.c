@@ -15,6 +15,7 @@
 #include "msg/msg.h"
 #include "net/acceptor.h"
 #include "net/tally.h"
+#include "overload.h"
 #include "privilege.h"
 #include "reload.h"
 #include "script/http_client.h"
@@ -53,14 +54,16 @@ struct engine {
     struct file_watch config_watch;
     struct gates *gates;
     struct tally **tallies; /* by server */
-    char *pages;            /* the folder of the application's page; NULL: none is served */
+    struct memory_guard memory;
+    char *pages; /* the folder of the application's page; NULL: none is served */
     struct api *api;
     struct worker **workers;
-    struct mailbox **boxes;
+    struct mailbox **boxes; /* of the workers, and then the API's */
     struct mesh *mesh;
     struct acceptor *acceptor;
     struct watchdog *watchdog;
     struct reload *reload;
+    struct overload *overload;
     bool draining, stopped;
     int drained_workers;
     char error[1024];
@@ -77,6 +80,7 @@ static void append_metrics(struct buf *out, const struct config *config, void *d
                                                  .config = config,
                                                  .tallies = e->tallies,
                                                  .reloads = reload_stats(e->reload),
+                                                 .overload = overload_stats(e->overload),
                                                  .watchdog = e->watchdog});
 }
 
@@ -134,6 +138,7 @@ static void use_config(struct engine *e, const struct config *config)
 {
     log_set_level(config->logging.level);
     acceptor_configure(e->acceptor, config);
+    overload_limit(e->overload, config->memory_limit);
     post_config(api_box(e->api), config);
     for (int i = 0; i < e->worker_count; i++)
         post_config(e->boxes[i], config);
@@ -203,6 +208,9 @@ static void on_message(struct msg *msg, void *data)
         return;
     } else if (msg->type == MSG_SOURCE) {
         reload_required(e->reload, container_of(msg, struct msg_prepared, msg));
+        return;
+    } else if (msg->type == MSG_WEIGHED) {
+        overload_weighed(e->overload, container_of(msg, struct weighing, msg));
         return;
     } else if (msg->type == MSG_DRAINED && !e->stopped) {
         on_drained(e);
@@ -291,7 +299,8 @@ static void make_parts(struct engine *e)
     for (size_t i = 0; i < config->server_count; i++)
         e->tallies[i] = tally_new((int)i);
     e->workers = xcalloc((size_t)e->worker_count, sizeof(struct worker *));
-    e->boxes = xcalloc((size_t)e->worker_count, sizeof(struct mailbox *));
+    e->boxes = xcalloc((size_t)e->worker_count + 1, sizeof(struct mailbox *));
+    e->boxes[e->worker_count] = api_box(e->api);
     for (int i = 0; i < e->worker_count; i++) {
         e->workers[i] = worker_new(&(struct worker_options){.config = config,
                                                             .node = NODE,
@@ -299,6 +308,7 @@ static void make_parts(struct engine *e)
                                                             .count = (unsigned)e->worker_count,
                                                             .tallies = e->tallies,
                                                             .gates = e->gates,
+                                                            .memory = &e->memory,
                                                             .api_box = api_box(e->api),
                                                             .main_box = &e->box});
         e->boxes[i] = worker_box(e->workers[i]);
@@ -315,6 +325,12 @@ static void make_parts(struct engine *e)
                                                             .workers = e->boxes,
                                                             .worker_count = e->worker_count,
                                                             .dev = e->dev});
+    e->overload = overload_new(&(struct overload_options){.loop = &e->loop,
+                                                          .boxes = e->boxes,
+                                                          .box_count = e->worker_count + 1,
+                                                          .acceptor = e->acceptor,
+                                                          .gates = e->gates,
+                                                          .memory = &e->memory});
 }
 
 /* 0, or the process's exit status with a line in e->error. Scripts come before ports, so that a
@@ -405,6 +421,7 @@ static void run(struct engine *e, const char *file)
     for (int i = 0; i < e->worker_count; i++)
         worker_run(e->workers[i], acceptor_not_before(e->acceptor));
     acceptor_start(e->acceptor);
+    overload_limit(e->overload, e->config->memory_limit);
     log_info("engine", "ready: %d worker%s, process %d", e->worker_count,
              e->worker_count == 1 ? "" : "s", (int)getpid());
     uv_run(&e->loop, UV_RUN_DEFAULT);
@@ -423,6 +440,7 @@ static void run(struct engine *e, const char *file)
 
 static void free_parts(struct engine *e)
 {
+    overload_close(e->overload);
     acceptor_stop(e->acceptor);
     /* The api first: it refuses what waits, and the answers go to the workers. */
     api_free(e->api);
@@ -436,6 +454,7 @@ static void free_parts(struct engine *e)
     CHECK(uv_loop_close(&e->loop) == 0);
     acceptor_free(e->acceptor);
     reload_free(e->reload);
+    overload_free(e->overload);
     mesh_local_free(e->mesh);
     for (size_t i = 0; i < e->config->server_count; i++)
         tally_free(e->tallies[i]);

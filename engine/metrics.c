@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_use.h"
 #include "proto/exposition.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -38,14 +39,12 @@ static double cpu_seconds(void)
 
 static double resident_bytes(void)
 {
-    unsigned long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    if (!statm)
+    int descriptor = memory_use_open();
+    if (descriptor < 0)
         return 0;
-    if (fscanf(statm, "%*u %lu", &pages) != 1)
-        pages = 0;
-    fclose(statm);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+    uint64_t bytes = memory_resident(descriptor);
+    close(descriptor);
+    return (double)bytes;
 }
 
 static double most_descriptors(void)
@@ -126,6 +125,8 @@ static const struct family of_servers[] = {
      SERVER(bytes.read_bytes)},
     {{"mixengine_written_bytes_total", "counter", "Bytes written to clients."},
      SERVER(bytes.written_bytes)},
+    {{"mixengine_dropped_messages_total", "counter", "Messages left out for slow clients."},
+     SERVER(bytes.dropped_messages)},
 };
 
 static double value_of(const struct family *family, const void *stats)
@@ -187,6 +188,20 @@ static void append_reloads(struct buf *out, const struct metrics_source *source)
                                          "Scripts of a server that could not be loaded again."};
     exposition_single(out, &done, (double)counter_get(&source->reloads->done));
     exposition_single(out, &failed, (double)counter_get(&source->reloads->failed));
+}
+
+static void append_overload(struct buf *out, const struct metrics_source *source)
+{
+    static const struct metric limit = {"mixengine_memory_limit_bytes", "gauge",
+                                        "engine.memoryLimit; 0: none."};
+    static const struct metric over = {
+        "mixengine_memory_short", "gauge",
+        "1 while memory is short: new clients wait, and pushes fail."};
+    static const struct metric shed = {"mixengine_memory_dropped_consumers_total", "counter",
+                                       "Consumers that were dropped as memory was short."};
+    exposition_single(out, &limit, (double)counter_get(&source->overload->limit));
+    exposition_single(out, &over, (double)counter_get(&source->overload->over));
+    exposition_single(out, &shed, (double)counter_get(&source->overload->shed_consumers));
 }
 
 /* -- servers, summed over the workers but for what shows how they share the load -- */
@@ -267,7 +282,7 @@ static void append_closes(struct buf *out, const struct metrics_source *source)
         [CLOSE_CLIENT] = "client",     [CLOSE_SCRIPT] = "script",   [CLOSE_CONSUMER] = "consumer",
         [CLOSE_RESET] = "reset",       [CLOSE_TIMEOUT] = "timeout", [CLOSE_SLOW] = "slow",
         [CLOSE_PROTOCOL] = "protocol", [CLOSE_REFUSED] = "refused", [CLOSE_ERROR] = "error",
-        [CLOSE_STOP] = "stop",         [CLOSE_LIMIT] = "limit",
+        [CLOSE_STOP] = "stop",         [CLOSE_LIMIT] = "limit",     [CLOSE_MEMORY] = "memory",
     };
     append_by(out, source, &closes, "reason", reasons, CLOSE_REASONS,
               offsetof(struct server_stats, closes));
@@ -436,6 +451,7 @@ void metrics_append(struct buf *out, const struct metrics_source *source)
     append_log(out);
     append_workers(out, source);
     append_reloads(out, source);
+    append_overload(out, source);
     append_servers(out, source);
     append_connmix(out, source);
 }

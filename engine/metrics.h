@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "loop/watchdog.h"
 #include "net/tally.h"
+#include "overload.h"
 #include "reload.h"
 #include "worker/worker.h"
 
@@ -16,6 +17,7 @@ struct metrics_source {
     struct tally *const *tallies; /* by server */
     const struct watchdog *watchdog;
     const struct reload_stats *reloads;
+    const struct overload_stats *overload;
 };
 
 /* Any thread. */

@@ -350,6 +350,20 @@ static void configure(struct api *api, const struct config *config)
 
 /* ---- the thread ---- */
 
+static void weigh(struct api *api, struct weighing *weighing)
+{
+    consumers_weigh(api, weighing);
+    weighing->msg.type = MSG_WEIGHED;
+    mailbox_post(api->options.main_box, &weighing->msg);
+}
+
+static void shed(struct api *api, struct msg_shed *m)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        consumers_shed(api, m->ids[i]);
+    free(m);
+}
+
 static void on_msg(struct msg *msg, void *data)
 {
     struct api *api = data;
@@ -372,6 +386,12 @@ static void on_msg(struct msg *msg, void *data)
         free(m);
         break;
     }
+    case MSG_WEIGH:
+        weigh(api, container_of(msg, struct weighing, msg));
+        break;
+    case MSG_SHED:
+        shed(api, container_of(msg, struct msg_shed, msg));
+        break;
     case MSG_HURRY:
         hurry(api);
         free(msg);

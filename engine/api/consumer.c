@@ -12,6 +12,8 @@
 #include <string.h>
 
 enum {
+    /* A consumer may have asked so much and not be answered yet, whoever is short of memory. */
+    SPARED_BYTES = 256 << 10,
     BATCH_STEP = 16 << 10,
     /* A loop that was held up meets its timers first: before a consumer is dropped the loop reads
      * what has come from it meanwhile. */
@@ -133,11 +135,11 @@ static void peer_name(const struct consumer *c, char text[ADDRESS_TEXT])
     address_text(&address, text);
 }
 
-static void drop(struct consumer *c)
+static void drop(struct consumer *c, const char *why)
 {
     char peer[ADDRESS_TEXT];
     peer_name(c, peer);
-    log_warn("api", "consumer %s takes nothing: dropped", peer);
+    log_warn("api", "consumer %s %s: dropped", peer, why);
     fall_silent(c);
     /* With a reset, not a farewell: the kernel would keep offering what is in its buffer. */
     socket_abort(fd_of(c));
@@ -155,7 +157,7 @@ static void on_stall(struct timeout *timeout)
     else if (!late)
         look_again(c);
     else if (was_late)
-        drop(c);
+        drop(c, "takes nothing");
     else
         wheel_set(&c->api->wheel, timeout, LAST_LOOK_MS, on_stall);
 }
@@ -470,6 +472,35 @@ void consumers_give_up(struct api *api)
         struct consumer *c = list_entry(node, struct consumer, link);
         if (!c->silent)
             caller_give_up(&c->caller);
+    }
+}
+
+/* What it has asked. What it is sent is no fault of its own: it empties the queues. */
+static uint64_t weight_of(const struct consumer *c)
+{
+    const struct pending *owed = &c->caller.owed;
+    return c->frame.cap + owed->size + owed->cap * sizeof *owed->ring;
+}
+
+void consumers_weigh(const struct api *api, struct weighing *weighing)
+{
+    list_for_each(node, &api->connections)
+    {
+        const struct consumer *c = list_entry(node, struct consumer, link);
+        if (!c->silent && weight_of(c) > SPARED_BYTES)
+            weighing_add(weighing, c->caller.id, weight_of(c));
+    }
+}
+
+void consumers_shed(struct api *api, uint64_t id)
+{
+    list_for_each(node, &api->connections)
+    {
+        struct consumer *c = list_entry(node, struct consumer, link);
+        if (c->caller.id == id && !c->silent) {
+            drop(c, "holds the most memory, and the engine is at its memoryLimit");
+            return;
+        }
     }
 }
 

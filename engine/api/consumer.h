@@ -35,6 +35,12 @@ void consumer_on_pong(struct consumer *consumer, const void *data, size_t len);
 void consumer_on_closing(struct consumer *consumer);
 void consumer_free(struct consumer *consumer); /* NULL is allowed */
 
+/* Who holds much memory: by its caller's id, what it has asked and was not answered. */
+void consumers_weigh(const struct api *api, struct weighing *weighing);
+
+/* Drops one of those, if it is still there. */
+void consumers_shed(struct api *api, uint64_t id);
+
 /* Asks all to close, with code 1001. */
 void consumers_close(struct api *api);
 

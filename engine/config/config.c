@@ -15,7 +15,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 1024 * 1024 };
+enum { FILE_MAX = 1024 * 1024, MEMORY_LIMIT_MIN = 64 << 20 };
 
 /* ---- what the tables cannot say ---- */
 
@@ -134,6 +134,16 @@ static void check_queue(struct config_reader *reader, const struct config *confi
                         "engine.luavm.queue: stallTimeout is %u s and must be below fullTimeout, "
                         "which is %u s",
                         config->queue.stall_timeout, config->queue.full_timeout);
+}
+
+/* Below that the engine itself, with its scripts, would be above it at once. */
+static void check_memory_limit(struct config_reader *reader, const struct config *config)
+{
+    const yaml_mark_t *place = config_reader_place(reader, &config->memory_limit);
+    if (config->memory_limit > 0 && config->memory_limit < MEMORY_LIMIT_MIN && place &&
+        !config_reader_is_bad(reader, &config->memory_limit))
+        config_reader_error(reader, place,
+                            "engine.memoryLimit: allowed is 0, for none, or 64 MiB and more");
 }
 
 /* 0.0.0.0 takes a port from every IPv4 address, :: from every one. */
@@ -273,6 +283,7 @@ static void finish(struct config_reader *reader, struct config_draft *draft)
     resolve_log(base, config);
     add_api_user(reader, draft);
     check_queue(reader, config);
+    check_memory_limit(reader, config);
     check_advertised(reader, config);
     check_listeners(reader, base, config);
     for (size_t i = 0; i < config->server_count; i++)

@@ -62,6 +62,7 @@ struct config_server {
     uint64_t max_message_size, max_backlog, read_ahead, max_context;
     uint32_t max_connections; /* 0: the descriptor limit */
     uint32_t max_subscriptions, max_channel_length;
+    bool drop_oldest;   /* slowClient: dropOldest; else close */
     bool shared_encode; /* auto, or off */
     bool proxy_protocol;
     char **trusted_proxies; /* networks (address_in), NULL-terminated */
@@ -101,6 +102,7 @@ struct config {
     struct config_api center_api, engine_api;
     char *engine_center_registry; /* HOST:PORT */
     uint32_t stop_timeout;
+    uint64_t memory_limit; /* bytes; 0: none */
     struct {
         uint32_t topic_size, max_topics;
         bool full_error; /* full: error; else block */

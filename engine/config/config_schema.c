@@ -64,6 +64,9 @@ static const struct config_choice yes_no[] = {
 static const struct config_choice full[] = {{"block", false, false}, {"error", true, false}, {0}};
 static const struct config_choice affinity[] = {{"client", false, false}, {"any", true, false}, {0}};
 static const struct config_choice over_limit[] = {{"close", false, false}, {"wait", true, false}, {0}};
+static const struct config_choice slow_client[] = {
+    {"close", false, false}, {"dropOldest", true, false}, {"drop_oldest", true, true}, {0},
+};
 static const struct config_choice shared_encode[] = {
     {"auto", true, false}, {"off", false, false}, {"false", false, true}, {"no", false, true}, {0},
 };
@@ -222,6 +225,7 @@ static const struct config_key server_keys[] = {
     {.name = "pingInterval", .kind = CONFIG_SECONDS, SERVER(ping_interval), RANGE(0, DAYS_30, CONFIG_PING_INTERVAL_AUTO), .live = true},
     {.name = "maxMessageSize", .kind = CONFIG_SIZE, SERVER(max_message_size), RANGE(1, MIB(256), MIB(1)), .live = true},
     {.name = "maxBacklog", .kind = CONFIG_SIZE, SERVER(max_backlog), RANGE(1, GIB(16), MIB(1)), .live = true},
+    {.name = "slowClient", .kind = CONFIG_CHOICE, SERVER(drop_oldest), .choices = slow_client, .live = true},
     {.name = "readAhead", .kind = CONFIG_SIZE, SERVER(read_ahead), RANGE(1, GIB(1), KIB(64)), .live = true},
     {.name = "maxContext", .kind = CONFIG_SIZE, SERVER(max_context), RANGE(1, GIB(1), KIB(64)), .live = true},
     {.name = "maxConnections", .kind = CONFIG_NUMBER, SERVER(max_connections), RANGE(0, WORKERS_MAX * CLIENTS_OF_WORKER, 0), .live = true},
@@ -255,6 +259,7 @@ static const struct config_key engine_keys[] = {
      .unused = NO_MESH},
     {.name = "meshPoint", .kind = CONFIG_SECTION, .section = &mesh_point},
     {.name = "apiServer", .old = {"control"}, .kind = CONFIG_SECTION, .section = &engine_api},
+    {.name = "memoryLimit", .kind = CONFIG_SIZE, ROOT(memory_limit), RANGE(0, GIB(1 << 20), 0), .live = true},
     {.name = "stopTimeout", .kind = CONFIG_SECONDS, ROOT(stop_timeout), RANGE(0, DAYS_30, 10), .live = true},
     {.name = "luavm", .kind = CONFIG_SECTION, .section = &luavm},
     {.name = "servers", .kind = CONFIG_LIST, ROOT(servers), .section = &server, .has_line = true,

@@ -273,6 +273,8 @@ static void test_server_defaults(void **state)
     assert_int_equal(server->handshake_timeout, 10);
     assert_int_equal(server->ping_interval, 30);
     assert_server_limits(server);
+    assert_false(server->drop_oldest);
+    assert_int_equal(config->memory_limit, 0);
     assert_true(server->shared_encode);
     assert_null(server->origins[0]);
     assert_compression(server, false, 256, false);
@@ -545,6 +547,15 @@ static uint64_t max_topics(const struct config *config)
 {
     return config->queue.max_topics;
 }
+static uint64_t memory_limit(const struct config *config)
+{
+    return config->memory_limit;
+}
+static uint64_t drop_oldest(const struct config *config)
+{
+    return config->servers[0].drop_oldest;
+}
+
 static uint64_t shared_encode(const struct config *config)
 {
     return config->servers[0].shared_encode;
@@ -588,6 +599,11 @@ static void test_spellings(void **state)
         {"engine: {luavm: {queue: {max: 9}}}", max_topics, 9},
         {"engine: {luavm: {queue: {max_topics: 9}}}", max_topics, 9},
         {"engine: {luavm: {redis: {addr: 'localhost:6379'}}}", redis_is_default, 1},
+        {"engine: {memoryLimit: 0}", memory_limit, 0},
+        {"engine: {memory_limit: 2 GiB}", memory_limit, (uint64_t)2 << 30},
+        {"engine: {servers: [{slowClient: close}]}", drop_oldest, 0},
+        {"engine: {servers: [{slowClient: dropOldest}]}", drop_oldest, 1},
+        {"engine: {servers: [{slow_client: drop_oldest}]}", drop_oldest, 1},
         {"engine: {servers: [{sharedEncode: auto}]}", shared_encode, 1},
         {"engine: {servers: [{sharedEncode: false}]}", shared_encode, 0},
         {"engine: {servers: [{readTimeout: 0}]}", ping_interval, 0},
@@ -798,6 +814,9 @@ static const struct {
      "3:39: error: compression: only the built-in `protocol: websocket` compresses"},
     {"engine:\n  luavm:\n    queue:\n      stallTimeout: 10\n",
      "4:21: error: engine.luavm.queue: stallTimeout is 10 s and must be below fullTimeout"},
+    {"engine: {memoryLimit: 10 MiB}",
+     "1:23: error: engine.memoryLimit: allowed is 0, for none, or"},
+    {"engine: {servers: [{slowClient: drop}]}", "1:33: error: engine.servers[0].slowClient: found"},
     {"engine: {luavm: {queue: {fullTimeout: 5}}}", "1:39: error: engine.luavm.queue: stallTimeout"},
     {"engine:\n  servers:\n    - port: 7000\n    - port: 7000\n",
      "4:13: error: engine.servers[1] (0.0.0.0 port 7000, line 4) and engine.servers[0] (0.0.0.0 "

@@ -19,6 +19,26 @@ void command_free(struct command *command)
     free(command);
 }
 
+static struct weight *lightest(struct weighing *weighing)
+{
+    struct weight *lightest = weighing->heaviest;
+    for (uint32_t i = 1; i < weighing->count; i++)
+        if (weighing->heaviest[i].bytes < lightest->bytes)
+            lightest = &weighing->heaviest[i];
+    return lightest;
+}
+
+void weighing_add(struct weighing *weighing, uint64_t id, uint64_t bytes)
+{
+    struct weight weight = {id, bytes};
+    if (bytes < WEIGHT_MIN)
+        return;
+    if (weighing->count < WEIGHTS_MAX)
+        weighing->heaviest[weighing->count++] = weight;
+    else if (bytes > lightest(weighing)->bytes)
+        *lightest(weighing) = weight;
+}
+
 void strings_add(struct buf *packed, const char *text, size_t len)
 {
     uint32_t n = (uint32_t)len;

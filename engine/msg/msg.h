@@ -23,6 +23,8 @@ enum msg_type {
     MSG_DRAIN,       /* struct msg: close what is open, take nothing new */
     MSG_STOP,        /* struct msg: end the thread's loop; to every thread */
     MSG_CONFIG,      /* struct msg_config: the file was read again; to every worker and the api */
+    MSG_WEIGH,       /* struct weighing: who holds the most memory? To every worker and the api */
+    MSG_SHED,        /* struct msg_shed: close those; the same */
     /* to the api */
     MSG_HURRY, /* struct msg: a drain has begun; no new connection, what waits is given up sooner */
     MSG_NOW,   /* struct msg: the time of the drain is over, whatever is left */
@@ -35,6 +37,7 @@ enum msg_type {
     MSG_DRAINED,  /* struct msg: a worker has no connection left */
     MSG_PREPARED, /* struct msg_prepared */
     MSG_SOURCE,   /* struct msg_prepared: one file more, required by a handler */
+    MSG_WEIGHED,  /* struct weighing, filled in */
 };
 
 /* Freed by the worker. */
@@ -65,6 +68,32 @@ struct msg_accepted {
 struct msg_closed {
     struct msg msg;
     int server, worker;
+};
+
+/* A client, or a connection of the api, and the memory that goes with it. */
+struct weight {
+    uint64_t id, bytes;
+};
+
+enum { WEIGHTS_MAX = 128, WEIGHT_MIN = 4096 };
+
+/* The heaviest of a worker, or of the api. The main thread's, which sends it around. */
+struct weighing {
+    struct msg msg;
+    int place; /* the main thread's, as is the round */
+    uint32_t round;
+    uint32_t count;
+    struct weight heaviest[WEIGHTS_MAX]; /* in no order */
+};
+
+/* Keeps the WEIGHTS_MAX heaviest; below WEIGHT_MIN nobody counts. */
+void weighing_add(struct weighing *weighing, uint64_t id, uint64_t bytes);
+
+/* Freed by the receiver. */
+struct msg_shed {
+    struct msg msg;
+    uint32_t count;
+    uint64_t ids[WEIGHTS_MAX]; /* of a weighing; some may be gone */
 };
 
 struct config;

@@ -93,6 +93,34 @@ static void test_no_strings(void **state)
     blob_unref(blob);
 }
 
+static uint64_t sum_of(const struct weighing *weighing)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < weighing->count; i++) {
+        assert_int_equal(weighing->heaviest[i].id, weighing->heaviest[i].bytes + 1);
+        sum += weighing->heaviest[i].bytes;
+    }
+    return sum;
+}
+
+static void test_the_heaviest_are_kept(void **state)
+{
+    (void)state;
+    enum { ALL = 1000 };
+    struct weighing weighing = {0};
+    uint64_t wanted = 0;
+    weighing_add(&weighing, 1, WEIGHT_MIN - 1);
+    assert_int_equal(weighing.count, 0);
+    for (uint64_t i = 0; i < ALL; i++) { /* each once, in no order */
+        uint64_t bytes = WEIGHT_MIN + i * 7 % ALL;
+        weighing_add(&weighing, bytes + 1, bytes);
+    }
+    for (uint64_t i = ALL - WEIGHTS_MAX; i < ALL; i++)
+        wanted += WEIGHT_MIN + i;
+    assert_int_equal(weighing.count, WEIGHTS_MAX);
+    assert_int_equal(sum_of(&weighing), wanted);
+}
+
 static void test_command_gives_back_its_references(void **state)
 {
     (void)state;
@@ -116,6 +144,7 @@ int main(void)
         cmocka_unit_test(test_client_id_refuses_anything_else),
         cmocka_unit_test(test_strings_of_any_bytes),
         cmocka_unit_test(test_no_strings),
+        cmocka_unit_test(test_the_heaviest_are_kept),
         cmocka_unit_test(test_command_gives_back_its_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,16 +30,24 @@ struct acceptor {
     int listening;  /* of the servers, the first so many */
     unsigned *load; /* connections by worker */
     unsigned total;
-    bool full, stopped;
+    bool started, full, held, stopped;
     uint64_t full_ms; /* when it was last full; 0: never */
     uint32_t bound_s;
     uv_timer_t start;
 };
 
-static void accept_on_all(struct acceptor *a, bool on)
+static void accept_or_wait(struct acceptor *a)
 {
+    if (a->stopped)
+        return;
     for (int i = 0; i < a->listening; i++)
-        listener_accept(&a->servers[i].listener, on);
+        listener_accept(&a->servers[i].listener, a->started && !a->full && !a->held);
+}
+
+void acceptor_hold(struct acceptor *a, bool hold)
+{
+    a->held = hold;
+    accept_or_wait(a);
 }
 
 /* True at most every LOG_EACH_MS. */
@@ -69,8 +77,7 @@ static void check_ceiling(struct acceptor *a)
     if (full == a->full)
         return;
     a->full = full;
-    if (!a->stopped)
-        accept_on_all(a, !full);
+    accept_or_wait(a);
     if (full)
         tell_of_ceiling(a);
 }
@@ -234,7 +241,8 @@ static void on_second(uv_timer_t *timer)
     if (clock_epoch_s() < acceptor_not_before(a))
         return;
     uv_timer_stop(timer);
-    accept_on_all(a, true);
+    a->started = true;
+    accept_or_wait(a);
 }
 
 void acceptor_start(struct acceptor *a)

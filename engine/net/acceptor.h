@@ -37,6 +37,9 @@ void acceptor_start(struct acceptor *acceptor);
 /* The first second whose ids this process may use (slots.h). After acceptor_listen. */
 uint32_t acceptor_not_before(const struct acceptor *acceptor);
 
+/* While held, who comes waits in the kernel's backlog. */
+void acceptor_hold(struct acceptor *acceptor, bool hold);
+
 /* The file was read again. */
 void acceptor_configure(struct acceptor *acceptor, const struct config *config);
 

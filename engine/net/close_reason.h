@@ -13,5 +13,6 @@ enum close_reason {
     CLOSE_REFUSED,
     CLOSE_ERROR,
     CLOSE_STOP,
+    CLOSE_MEMORY, /* the engine is at its memoryLimit */
     CLOSE_REASONS,
 } __attribute__((packed));

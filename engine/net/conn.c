@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/memory_use.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,12 @@ enum {
     SMALL_BYTES = 256,
     CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
+    /* What waits in libuv's hands can neither be left out nor be let go. */
+    WAITING_BYTES = 64 * 1024,
+    /* Queued for clients that take less than they are sent, by a script as fast as it can. */
+    GROWN_LOOK_BYTES = 1 << 20,
+    WEIGH_LOOK = 64, /* frames that stand for all */
+    DROP_LOOK = 64,  /* frames that are looked at for one that may be left out */
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
@@ -58,6 +65,7 @@ struct conn {
     bool heard : 1;        /* since conn_mark */
     bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
     bool metered : 1;      /* the rates hold */
+    bool slow : 1;         /* takes too little, and is being closed */
     /* the write queue: a ring of references */
     uint32_t out_head, out_count, out_cap;
     uint32_t out_offset; /* written bytes of the first frame */
@@ -175,6 +183,15 @@ static void out_open(struct conn *conn, size_t len)
     conn->out_room = chunk->cap;
 }
 
+/* Is there a chunk to append to? One holds messages or something else, where that matters. */
+static bool out_fits(struct conn *conn, size_t len, bool message)
+{
+    if (len > conn->out_room)
+        return false;
+    return !conn->limits->drop_oldest ||
+           message == ((*out_at(conn, conn->out_count - 1))->messages > 0);
+}
+
 static void out_append(struct conn *conn, const char *data, size_t len)
 {
     struct frame *last = *out_at(conn, conn->out_count - 1);
@@ -191,6 +208,7 @@ static void release(struct conns *conns, struct frame *frame)
         return;
     }
     frame->len = 0;
+    frame->messages = 0;
     conns->spare[conns->spare_count++] = frame;
 }
 
@@ -219,12 +237,12 @@ static void out_written(struct conn *conn, size_t bytes)
     }
 }
 
-/* The first frames; *bytes: how many bytes they are. */
-static unsigned out_gather(struct conn *conn, uv_buf_t *bufs, size_t *bytes)
+/* The first frames, until they are `enough` bytes; *bytes: how many they are. */
+static unsigned out_gather(struct conn *conn, uv_buf_t *bufs, size_t enough, size_t *bytes)
 {
     unsigned n = 0;
     *bytes = 0;
-    for (; n < conn->out_count && n < IOV_MAX_FLUSH; n++) {
+    for (; n < conn->out_count && n < IOV_MAX_FLUSH && *bytes < enough; n++) {
         struct frame *frame = *out_at(conn, n);
         uint32_t skip = n == 0 ? conn->out_offset : 0;
         bufs[n] = uv_buf_init(frame->data + skip, frame->len - skip);
@@ -237,6 +255,79 @@ static void out_drop_all(struct conn *conn)
 {
     while (conn->out_count > 0)
         out_pop(conn);
+}
+
+/* Frames of which something may be on its way. */
+static uint32_t out_begun(const struct conn *conn)
+{
+    return conn->writing > 0 ? conn->writing : conn->out_offset > 0;
+}
+
+static void out_drop_unbegun(struct conn *conn)
+{
+    uint32_t begun = out_begun(conn);
+    conn->out_room = 0;
+    while (conn->out_count > begun) {
+        struct frame *last = *out_at(conn, --conn->out_count);
+        conn->out_bytes -= last->len;
+        release(conn->conns, last);
+    }
+    if (begun == 0)
+        out_reset(conn);
+}
+
+/* Leaves out a frame of messages. Those before it are few. */
+static void out_leave_out(struct conn *conn, uint32_t at)
+{
+    struct frame *frame = *out_at(conn, at);
+    if (at + 1 == conn->out_count)
+        conn->out_room = 0;
+    for (; at > 0; at--)
+        *out_at(conn, at) = *out_at(conn, at - 1);
+    conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
+    conn->out_count--;
+    conn->out_bytes -= frame->len;
+    counter_add(&conn->limits->counters->dropped_messages, frame->messages);
+    release(conn->conns, frame);
+}
+
+/* The oldest messages of which nothing is on its way. False: there are none near. */
+static bool out_drop_oldest(struct conn *conn)
+{
+    uint32_t begun = out_begun(conn);
+    for (uint32_t i = begun; i < begun + DROP_LOOK && i < conn->out_count; i++)
+        if ((*out_at(conn, i))->messages > 0) {
+            out_leave_out(conn, i);
+            return true;
+        }
+    return false;
+}
+
+/* Bytes of the write that waits; the socket may have taken some of them. */
+static size_t out_waiting(struct conn *conn)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < conn->writing; i++)
+        bytes += (*out_at(conn, i))->len;
+    return bytes - (conn->writing > 0 ? conn->out_offset : 0);
+}
+
+/* Frames that many hold weigh little for each; some are looked at for all. */
+static uint64_t out_weight(struct conn *conn)
+{
+    uint64_t bytes = 0, parts = 0;
+    for (uint32_t i = 0; i < conn->out_count; i += conn->out_count / WEIGH_LOOK + 1) {
+        const struct frame *frame = *out_at(conn, i);
+        bytes += frame->len;
+        parts += frame->len / frame->refs;
+    }
+    uint64_t ring = conn->out == conn->out_inline ? 0 : conn->out_cap * sizeof *conn->out;
+    return ring + (uint64_t)((double)conn->out_bytes * (double)parts / (double)(bytes | 1));
+}
+
+uint64_t conn_weight(struct conn *conn)
+{
+    return out_weight(conn) + (conn->trouble ? conn->trouble->in.cap : 0);
 }
 
 /* -- whose turn it is to be flushed -- */
@@ -399,7 +490,7 @@ static void write_later(struct conn *conn)
     uv_buf_t bufs[IOV_MAX_FLUSH];
     size_t bytes;
     out_seal(conn, true);
-    conn->writing = (uint8_t)out_gather(conn, bufs, &bytes);
+    conn->writing = (uint8_t)out_gather(conn, bufs, WAITING_BYTES, &bytes);
     if (transport_write(conn->transport, bufs, conn->writing) != 0) {
         break_off(conn, CLOSE_RESET, "write error");
         return;
@@ -413,7 +504,7 @@ static void flush(struct conn *conn)
     while (conn->out_count > 0) {
         uv_buf_t bufs[IOV_MAX_FLUSH];
         size_t wanted;
-        unsigned count = out_gather(conn, bufs, &wanted);
+        unsigned count = out_gather(conn, bufs, SIZE_MAX, &wanted);
         ssize_t n = transport_try_write(conn->transport, bufs, count);
         if (n < 0 && n != UV_EAGAIN) {
             break_off(conn, CLOSE_RESET, "connection reset by peer");
@@ -436,24 +527,63 @@ static void on_written(void *owner, int status)
     if (conn->state == CLOSED)
         return;
     stop_write_timer(conn);
-    unsigned written = conn->writing;
+    size_t bytes = out_waiting(conn);
     conn->writing = 0;
     if (status != 0) {
         break_off(conn, CLOSE_RESET, "connection reset by peer");
         return;
     }
-    size_t bytes = 0;
-    for (unsigned i = 0; i < written; i++)
-        bytes += (*out_at(conn, i))->len;
-    out_written(conn, bytes - conn->out_offset);
+    out_written(conn, bytes);
     flush(conn);
     settle(conn);
 }
 
-/* What waits is bounded; a message that nothing waits before makes nobody slow, however large. */
-static bool has_room(const struct conn *conn, size_t len)
+/* What the socket has not taken. */
+static uint64_t backlog(struct conn *conn)
 {
-    return conn->out_bytes == 0 || conn->out_bytes + len <= conn->limits->max_backlog;
+    size_t waiting = out_waiting(conn);
+    size_t left = waiting > 0 ? transport_unwritten(conn->transport) : 0;
+    return conn->out_bytes - (left < waiting ? waiting - left : 0);
+}
+
+static bool memory_is_short(const struct conns *conns)
+{
+    return conns->memory && atomic_load_explicit(&conns->memory->is_short, memory_order_relaxed);
+}
+
+static uint64_t max_backlog(const struct conn *conn)
+{
+    uint64_t max = conn->limits->max_backlog;
+    return max > WAITING_BYTES && memory_is_short(conn->conns) ? WAITING_BYTES : max;
+}
+
+/* A script can fill memory faster than others look. */
+static void look_at_memory(struct conns *conns, size_t len)
+{
+    conns->grown += len;
+    if (conns->grown < GROWN_LOOK_BYTES || !conns->memory)
+        return;
+    conns->grown = 0;
+    memory_guard_look(conns->memory);
+}
+
+/* More waits than a client that reads as fast as it is sent to ever has. */
+static bool has_room_behind(struct conn *conn, size_t len)
+{
+    look_at_memory(conn->conns, len);
+    uint64_t max = max_backlog(conn);
+    if (conn->out_bytes + len <= max)
+        return true;
+    uint64_t waits = backlog(conn);
+    return waits == 0 || waits + len <= max;
+}
+
+/* What waits is bounded; a message that nothing waits before makes nobody slow, however large. */
+static bool has_room(struct conn *conn, size_t len)
+{
+    uint64_t waits = conn->out_bytes + len;
+    return conn->out_bytes == 0 || (waits <= WAITING_BYTES && waits <= conn->limits->max_backlog) ||
+           has_room_behind(conn, len);
 }
 
 /* What was not offered to the socket yet does not make a client slow. */
@@ -465,38 +595,84 @@ static void flush_early(struct conn *conn)
     flush(conn);
 }
 
-/* 0: so much more may be queued. */
-static int make_room(struct conn *conn, size_t len)
+/* What is on its way may end, as a frame cut off is no frame, and the owner's last word goes behind
+ * it; the rest is dropped. */
+static void fall_behind(struct conn *conn, enum close_reason reason, const char *why)
+{
+    conn->slow = true;
+    out_drop_unbegun(conn);
+    conn->handlers->on_end(conn->owner, reason, why);
+    conn_close(conn);
+    if (conn->state == FLUSHING)
+        wheel_set(conn->conns->wheel, &conn->read_timer, LINGER_MS, on_linger_over);
+}
+
+void conn_shed(struct conn *conn, const char *why)
+{
+    if (conn->state == OPEN && out_waiting(conn) <= 2 * WAITING_BYTES)
+        fall_behind(conn, CLOSE_MEMORY, why);
+    else
+        break_off(conn, CLOSE_MEMORY, why);
+    if (conn->state != CLOSED)
+        conn_discard(conn);
+}
+
+/* What waits in the socket's way already may leave no room for it, whatever is left out. */
+static bool leave_out_for(struct conn *conn, size_t len)
+{
+    bool room = false;
+    if (transport_unwritten(conn->transport) + len > max_backlog(conn))
+        return false;
+    while (!room && out_drop_oldest(conn))
+        room = has_room(conn, len);
+    return room;
+}
+
+enum { LEFT_OUT = 1 };
+
+/* 0: so much more may be queued. LEFT_OUT: it is not, and that is no error. */
+static int make_room(struct conn *conn, size_t len, bool message)
 {
     if (conn->state == OPEN && !has_room(conn, len))
         flush_early(conn);
     if (conn->state != OPEN)
         return UV_ENOTCONN;
-    if (has_room(conn, len))
+    if (has_room(conn, len) || conn->slow)
         return 0;
-    break_off(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
+    if (conn->limits->drop_oldest && leave_out_for(conn, len))
+        return 0;
+    if (conn->limits->drop_oldest && message) {
+        counter_add(&conn->limits->counters->dropped_messages, 1);
+        return LEFT_OUT;
+    }
+    if (memory_is_short(conn->conns))
+        conn_shed(conn, "the engine is at its memoryLimit");
+    else
+        fall_behind(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
     return UV_ENOBUFS;
 }
 
 int conn_send(struct conn *conn, struct frame *frame)
 {
-    int status = make_room(conn, frame->len);
+    int status = make_room(conn, frame->len, frame->messages > 0);
     if (status != 0 || frame->len == 0)
-        return status;
+        return status < 0 ? status : 0;
     out_push(conn, frame_ref(frame));
     mark_dirty(conn);
     return 0;
 }
 
-int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len)
+int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len,
+                bool message)
 {
-    int status = make_room(conn, head_len + len);
+    int status = make_room(conn, head_len + len, message);
     if (status != 0 || head_len + len == 0)
-        return status;
-    if (head_len + len > conn->out_room)
+        return status < 0 ? status : 0;
+    if (!out_fits(conn, head_len + len, message))
         out_open(conn, head_len + len);
     out_append(conn, head, head_len);
     out_append(conn, data, len);
+    (*out_at(conn, conn->out_count - 1))->messages += message;
     mark_dirty(conn);
     return 0;
 }

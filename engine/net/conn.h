@@ -23,16 +23,19 @@
 #include <uv.h>
 
 struct conn;
+struct memory_guard;
 
 /* Of the connections of one server on one loop; written by its thread. */
 struct conn_counters {
     counter read_bytes, written_bytes;
+    counter dropped_messages; /* left out for slow clients */
 };
 
 /* Shared by connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
 struct conn_limits {
     uint64_t read_timeout, write_timeout;
     uint64_t max_backlog;        /* waiting to be written */
+    bool drop_oldest;            /* above it the oldest messages are left out, else it is closed */
     uint64_t max_input;          /* held because no packet is complete */
     uint64_t read_ahead;         /* held because the owner is busy; reading stops above it */
     struct rate bytes, messages; /* that the peer may send */
@@ -47,7 +50,8 @@ struct conn_handlers {
     size_t (*on_input)(void *owner, const char *data, size_t len);
     /* No bytes follow. `why` is NULL after an orderly end: then held input is still to be handled,
      * and the owner closes when it is done. Else the connection is broken: input is discarded and
-     * the state is past OPEN. */
+     * the state is past OPEN, or will be when this returns; before that the owner may send a last
+     * word to a client that takes too little. */
     void (*on_end)(void *owner, enum close_reason reason, const char *why);
     /* The peer has sent its end while reading is paused (read_ahead): unread bytes may come before
      * it, so the input goes on in order; only what waits for nothing of it should not wait any
@@ -66,9 +70,11 @@ enum { CONNS_SPARE_MAX = 64 };
 struct conns {
     uv_loop_t *loop;
     struct wheel *wheel;
-    size_t open;        /* whose memory is still theirs */
-    struct list urgent; /* to be flushed */
-    struct list dirty;  /* the same, for what was sent to many */
+    struct memory_guard *memory; /* when it is short little may wait for anybody; NULL: never */
+    uint64_t grown;              /* bytes that were queued since it was looked at */
+    size_t open;                 /* whose memory is still theirs */
+    struct list urgent;          /* to be flushed */
+    struct list dirty;           /* the same, for what was sent to many */
     bool fan_out;
     struct frame *spare[CONNS_SPARE_MAX]; /* chunks to collect the next small messages in */
     unsigned spare_count;
@@ -107,19 +113,28 @@ void conn_meter(struct conn *conn, bool on);
 bool conn_count(struct conn *conn, uint32_t messages);
 
 /* Queues a frame; takes a reference of its own (an empty frame is nothing). 0, or UV_ENOTCONN when
- * it is closing; UV_ENOBUFS when the client takes too little: then the connection is being closed.
- */
+ * it is closing; UV_ENOBUFS when the client takes too little: then the connection is being closed,
+ * and has a second to take what is written already and the owner's last word. With `drop_oldest`
+ * the oldest messages (frame->messages) of which nothing is written yet are left out before that,
+ * and a message for which there is still no room is itself. */
 int conn_send(struct conn *conn, struct frame *frame);
 
 /* The same for bytes that are for this connection alone, head before data: copied, small ones one
- * behind the other, so that many leave as one. */
-int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len);
+ * behind the other, so that many leave as one. `message`: a whole one, which may be left out. */
+int conn_append(struct conn *conn, const char *head, size_t head_len, const char *data, size_t len,
+                bool message);
 
 /* Starts an orderly close. Idempotent. */
 void conn_close(struct conn *conn);
 
 /* Ends it without flushing; on_end is not called, on_closed follows. Idempotent. */
 void conn_abort(struct conn *conn);
+
+/* Memory is short: ends it as one that takes too little, with on_end. */
+void conn_shed(struct conn *conn, const char *why);
+
+/* Bytes of memory that go with it, about: of what it shares with others, its part. */
+uint64_t conn_weight(struct conn *conn);
 
 bool conn_is_open(const struct conn *conn); /* not closing in any way */
 

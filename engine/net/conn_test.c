@@ -1,5 +1,6 @@
 /* A connection over a real loopback socket, its peer driven with plain system calls. */
 #include "base/buf.h"
+#include "base/memory_use.h"
 #include "net/conn.h"
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -26,6 +27,7 @@ static struct buf got;
 static size_t take_most; /* of each on_input */
 static bool hold_next, ended, flooded, closed;
 static char why[128];
+static const char *last_word; /* that it sends when it is told of the end */
 
 static size_t on_input(void *owner, const char *data, size_t len)
 {
@@ -44,6 +46,8 @@ static void on_end(void *owner, enum close_reason reason, const char *text)
     (void)owner;
     ended = true;
     snprintf(why, sizeof why, "%s", text ? text : "");
+    if (last_word)
+        assert_int_equal(conn_append(conn, last_word, strlen(last_word), "", 0, false), 0);
 }
 
 static void on_hang_up(void *owner)
@@ -102,7 +106,9 @@ static int set_up(void **state)
     take_most = SIZE_MAX;
     hold_next = ended = flooded = closed = false;
     why[0] = '\0';
+    last_word = NULL;
     counter_set(&counters.written_bytes, 0);
+    counter_set(&counters.dropped_messages, 0);
     uv_loop_init(&loop);
     wheel_init(&wheel, &loop);
     conns_init(&conns, &loop, &wheel);
@@ -327,6 +333,200 @@ static void one_large_message_makes_nobody_slow(void **state)
     turn_until(&closed);
 }
 
+static int send_filled(char c, size_t len, bool message)
+{
+    struct frame *frame = frame_new(NULL, len);
+    memset(frame->data, c, len);
+    frame->messages = message;
+    int status = conn_send(conn, frame);
+    frame_unref(frame);
+    return status;
+}
+
+/* Until the socket takes no more, and some of it waits. */
+static void fill_the_socket(char c)
+{
+    limits.max_backlog = UINT64_MAX;
+    for (uint64_t before = 1; before != counter_get(&counters.written_bytes);) {
+        before = counter_get(&counters.written_bytes);
+        assert_int_equal(send_filled(c, 1 << 16, false), 0);
+        turns(20);
+    }
+}
+
+/* All that comes, and then the end; each byte once for each run of equal ones. */
+static void peer_reads_runs(struct buf *runs)
+{
+    char block[1 << 16];
+    uint64_t end = uv_hrtime() + 5000000000u;
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    for (ssize_t n = 1; n != 0;) {
+        assert_true(uv_hrtime() < end);
+        turns(1);
+        n = read(peer, block, sizeof block);
+        for (ssize_t i = 0; i < n; i++)
+            if (runs->len == 0 || runs->data[runs->len - 1] != block[i])
+                buf_append_char(runs, block[i]);
+    }
+    buf_append_char(runs, '\0');
+}
+
+static void a_slow_client_gets_what_was_begun_and_the_last_word(void **state)
+{
+    (void)state;
+    struct buf runs = {0};
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 20;
+    last_word = "!";
+    assert_int_equal(send_filled('b', 1 << 19, true), 0);
+    assert_int_equal(send_filled('c', 1 << 20, true), UV_ENOBUFS);
+    assert_true(ended);
+    assert_false(conn_is_open(conn));
+    peer_reads_runs(&runs);
+    assert_string_equal(runs.data, "a!");
+    buf_free(&runs);
+    shutdown(peer, SHUT_WR);
+    turn_until(&closed);
+}
+
+static void a_slow_client_that_never_reads_is_cut_off_soon(void **state)
+{
+    (void)state;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1;
+    assert_int_equal(send_filled('b', 1, true), UV_ENOBUFS);
+    turn_until(&closed);
+}
+
+static void the_oldest_messages_are_left_out(void **state)
+{
+    (void)state;
+    struct buf runs = {0};
+    limits.drop_oldest = true;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 18;
+    for (char c = 'b'; c <= 'z'; c++)
+        assert_int_equal(send_filled(c, 1 << 16, true), 0);
+    assert_false(ended);
+    /* What waited before them takes at least one place. */
+    assert_in_range(counter_get(&counters.dropped_messages), 22, 24);
+    conn_close(conn);
+    peer_reads_runs(&runs);
+    assert_int_equal(runs.data[0], 'a');
+    assert_int_equal(runs.data[runs.len - 2], 'z');
+    assert_int_equal(runs.len - 2, 25 - counter_get(&counters.dropped_messages));
+    for (size_t i = 2; i < runs.len - 1; i++)
+        assert_int_equal(runs.data[i], runs.data[1] + (int)i - 1);
+    buf_free(&runs);
+}
+
+static void collected_messages_are_left_out_together(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 4000, LEN = 100 };
+    char message[LEN] = {0};
+    limits.drop_oldest = true;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 18;
+    for (int i = 0; i < MESSAGES; i++) {
+        assert_int_equal(conn_append(conn, message, LEN, "", 0, true), 0);
+        turns(i % 10 == 0);
+    }
+    uint64_t dropped = counter_get(&counters.dropped_messages);
+    assert_in_range(dropped, MESSAGES - (1 << 18) / LEN, MESSAGES);
+    assert_true(conn_is_open(conn));
+}
+
+/* Pongs, bytes of a script's own, what is compressed in a context. */
+static void what_is_no_message_is_never_left_out(void **state)
+{
+    (void)state;
+    struct buf runs = {0};
+    limits.drop_oldest = true;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 18;
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(conn_append(conn, "1", 1, "", 0, false), 0);
+        assert_int_equal(send_filled('m', 1 << 16, true), 0);
+        assert_int_equal(conn_append(conn, "2", 1, "", 0, false), 0);
+        assert_int_equal(conn_append(conn, "n", 1, "", 0, true), 0);
+        assert_int_equal(conn_append(conn, "3", 1, "", 0, false), 0);
+    }
+    assert_int_equal(send_filled('x', 1 << 18, true),
+                     0); /* behind others there is no room for it */
+    conn_close(conn);
+    peer_reads_runs(&runs);
+    int digits = 0;
+    for (size_t i = 0; i < runs.len - 1; i++)
+        if (runs.data[i] < 'a')
+            assert_int_equal(runs.data[i], '1' + digits++ % 3);
+    assert_int_equal(digits, 30);
+    assert_null(memchr(runs.data, 'x', runs.len));
+    buf_free(&runs);
+}
+
+static void with_nothing_to_leave_out_a_slow_client_is_closed(void **state)
+{
+    (void)state;
+    limits.drop_oldest = true;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 18;
+    int status = 0;
+    for (int i = 0; i < 10 && status == 0; i++)
+        status = send_filled('b', 1 << 16, false);
+    assert_int_equal(status, UV_ENOBUFS);
+    assert_true(ended);
+}
+
+/* Of a write that waits the socket may take most before its end is told. */
+static void what_the_socket_has_taken_does_not_wait(void **state)
+{
+    (void)state;
+    enum { LARGE = 32 << 20 };
+    conn_start(conn);
+    limits.max_backlog = 1 << 20;
+    assert_int_equal(send_filled('a', LARGE, true), 0);
+    turns(3);
+    assert_int_equal(counter_get(&counters.dropped_messages), 0);
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    static char block[1 << 16];
+    size_t read_len = 0;
+    uint64_t end = uv_hrtime() + 5000000000u;
+    while (read_len < LARGE - (1 << 19)) {
+        assert_true(uv_hrtime() < end);
+        ssize_t n = read(peer, block, sizeof block);
+        read_len += n > 0 ? (size_t)n : 0;
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(send_filled('b', 1 << 19, true), 0);
+}
+
+/* A script fills memory faster than the main thread looks: the worker looks for itself. */
+static void when_memory_is_short_little_may_wait(void **state)
+{
+    (void)state;
+    struct memory_guard guard = {.descriptor = memory_use_open()};
+    conns.memory = &guard;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 30;
+    assert_int_equal(send_filled('b', 8 << 20, true), 0);
+    assert_false(guard.is_short);
+    guard.most = UINT64_MAX;
+    assert_int_equal(send_filled('c', 8 << 20, true), 0);
+    guard.most = 1;
+    assert_int_equal(send_filled('d', 8 << 20, true), UV_ENOBUFS);
+    assert_true(guard.is_short);
+    assert_string_equal(why, "the engine is at its memoryLimit");
+    close(guard.descriptor);
+}
+
 /* More than the socket takes at once: the rest follows in order. */
 static void a_full_socket_is_waited_for(void **state)
 {
@@ -367,7 +567,7 @@ static size_t make_message(unsigned i, char *out)
 static int send_message(unsigned i, const char *data, size_t len)
 {
     if (i % 3 > 0)
-        return conn_append(conn, data, len / 2, data + len / 2, len - len / 2);
+        return conn_append(conn, data, len / 2, data + len / 2, len - len / 2, false);
     struct frame *frame = frame_new(data, len);
     int status = conn_send(conn, frame);
     frame_unref(frame);
@@ -414,20 +614,20 @@ static void the_backlog_is_exact(void **state)
     for (uint64_t before = 1; before != counter_get(&counters.written_bytes) || waiting == 0;) {
         before = counter_get(&counters.written_bytes);
         for (int i = 0; i < 100; i++, sent += sizeof block)
-            assert_int_equal(conn_append(conn, block, sizeof block, "", 0), 0);
+            assert_int_equal(conn_append(conn, block, sizeof block, "", 0, false), 0);
         turns(3);
         waiting = sent - counter_get(&counters.written_bytes);
     }
     limits.max_backlog = waiting + 1000;
-    assert_int_equal(conn_append(conn, block, 300, block, 300), 0);
+    assert_int_equal(conn_append(conn, block, 300, block, 300, false), 0);
     struct frame *frame = frame_new(block, 300);
     assert_int_equal(conn_send(conn, frame), 0);
     frame_unref(frame);
-    assert_int_equal(conn_append(conn, block, 50, block, 50), 0);
-    assert_int_equal(conn_append(conn, "", 0, "", 0), 0);
-    assert_int_equal(conn_append(conn, "x", 1, "", 0), UV_ENOBUFS);
+    assert_int_equal(conn_append(conn, block, 50, block, 50, false), 0);
+    assert_int_equal(conn_append(conn, "", 0, "", 0, false), 0);
+    assert_int_equal(conn_append(conn, "x", 1, "", 0, false), UV_ENOBUFS);
     assert_true(ended);
-    assert_int_equal(conn_append(conn, "x", 1, "", 0), UV_ENOTCONN);
+    assert_int_equal(conn_append(conn, "x", 1, "", 0, false), UV_ENOTCONN);
 }
 
 static void chunks_are_used_again(void **state)
@@ -437,7 +637,7 @@ static void chunks_are_used_again(void **state)
     conn_start(conn);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 5; i++)
-            assert_int_equal(conn_append(conn, half, 200, half, 200), 0);
+            assert_int_equal(conn_append(conn, half, 200, half, 200, false), 0);
         assert_int_equal(conns.spare_count, 0);
         turns(1);
         assert_int_equal(conns.spare_count, 1);
@@ -460,11 +660,11 @@ static void a_fan_out_lets_others_go_first(void **state)
     conns_fan_out(&conns, true);
     send_text("for many");
     conns_fan_out(&conns, false);
-    assert_int_equal(conn_append(second, "own", 3, "", 0), 0);
+    assert_int_equal(conn_append(second, "own", 3, "", 0, false), 0);
     assert_false(conns_flush(&conns, 1));
     assert_int_equal(peer_has(second_peer), 3);
     assert_int_equal(peer_has(peer), -1);
-    assert_int_equal(conn_append(conn, "too", 3, "", 0), 0); /* behind what was for many */
+    assert_int_equal(conn_append(conn, "too", 3, "", 0, false), 0); /* behind what was for many */
     assert_false(conns_flush(&conns, 1));
     assert_int_equal(peer_has(peer), 11);
     assert_false(conns_flush_fan_out(&conns, 1));
@@ -694,6 +894,14 @@ int main(void)
         TEST(a_close_does_not_wait_for_ever),
         TEST(a_slow_client_is_cut_off),
         TEST(one_large_message_makes_nobody_slow),
+        TEST(a_slow_client_gets_what_was_begun_and_the_last_word),
+        TEST(a_slow_client_that_never_reads_is_cut_off_soon),
+        TEST(the_oldest_messages_are_left_out),
+        TEST(collected_messages_are_left_out_together),
+        TEST(what_is_no_message_is_never_left_out),
+        TEST(with_nothing_to_leave_out_a_slow_client_is_closed),
+        TEST(what_the_socket_has_taken_does_not_wait),
+        TEST(when_memory_is_short_little_may_wait),
         TEST(a_full_socket_is_waited_for),
         TEST(own_and_shared_messages_keep_their_order),
         TEST(the_backlog_is_exact),

@@ -9,6 +9,7 @@ struct frame *frame_new_empty(size_t cap)
     frame->refs = 1;
     frame->len = 0;
     frame->cap = (uint32_t)cap;
+    frame->messages = 0;
     return frame;
 }
 

@@ -8,12 +8,13 @@
 struct frame {
     uint32_t refs;
     uint32_t len;
-    uint32_t cap; /* bytes of data there is room for */
+    uint32_t cap;      /* bytes of data there is room for */
+    uint32_t messages; /* whole ones that it is, and a slow client can do without; 0: none */
     char data[];
 };
 
-/* One reference, the caller's. `data` may be NULL: then the caller fills in the bytes before
- * anybody else sees them. */
+/* One reference, the caller's, and no messages. `data` may be NULL: then the caller fills in the
+ * bytes before anybody else sees them. */
 struct frame *frame_new(const void *data, size_t len);
 
 /* Room for `cap` bytes, none of them used: for an owner that keeps it to itself and fills it in by

@@ -17,6 +17,7 @@ enum {
     LEVEL = 3,
     MEMORY_ONCE = 8,
     MEMORY_KEPT = 5,
+    UNPACKER_BYTES = 7 * 1024, /* beside its window */
     /* of z_stream.data_type after inflate() */
     UNUSED_BITS = 0x3F,
     BLOCK_HAS_ENDED = 0x80,
@@ -138,6 +139,14 @@ void deflate_free(struct deflate *d)
 const struct deflate_terms *deflate_terms(const struct deflate *d)
 {
     return &d->terms;
+}
+
+/* What zlib's manual says of each. */
+size_t deflate_weight(const struct deflate *d)
+{
+    size_t packer = ((size_t)4 << d->terms.server_bits) + ((size_t)512 << MEMORY_KEPT);
+    size_t unpacker = ((size_t)1 << d->terms.client_bits) + UNPACKER_BYTES;
+    return (d->packer ? packer : 0) + (d->unpacker ? unpacker : 0);
 }
 
 /* -- outwards -- */

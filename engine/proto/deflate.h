@@ -39,6 +39,9 @@ struct deflate *deflate_new(struct deflate_pool *pool, const struct deflate_term
 void deflate_free(struct deflate *d); /* NULL is allowed */
 const struct deflate_terms *deflate_terms(const struct deflate *d);
 
+/* Bytes of memory that it takes now, about. */
+size_t deflate_weight(const struct deflate *d);
+
 /* Appends a message of at most 4 GiB, compressed. With server_keeps it refers to those before it:
  * what was appended must be sent, and in this order. */
 void deflate_pack(struct deflate *d, struct buf *out, const void *data, size_t len);

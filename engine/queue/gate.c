@@ -23,6 +23,7 @@ struct gates {
     pthread_mutex_t lock;
     struct gate *by_name; /* in the order in which they were made */
     uint32_t topic_size, max_topics;
+    atomic_bool held;
 };
 
 static uint32_t count_of(uint64_t state)
@@ -54,6 +55,16 @@ void gates_free(struct gates *gates)
     }
     pthread_mutex_destroy(&gates->lock);
     free(gates);
+}
+
+void gates_hold(struct gates *gates, bool hold)
+{
+    atomic_store_explicit(&gates->held, hold, memory_order_relaxed);
+}
+
+bool gates_are_held(const struct gates *gates)
+{
+    return atomic_load_explicit(&gates->held, memory_order_relaxed);
 }
 
 static struct gate *make_gate(struct gates *gates, const char *name, size_t len)

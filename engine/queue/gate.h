@@ -15,6 +15,10 @@ struct gates;
 struct gates *gates_new(uint32_t topic_size, uint32_t max_topics);
 void gates_free(struct gates *gates);
 
+/* While held, nothing more is to be pushed to any topic. Any thread. */
+void gates_hold(struct gates *gates, bool hold);
+bool gates_are_held(const struct gates *gates);
+
 /* The gate of a topic, made when there is none yet; NULL when max_topics are there already. Any
  * thread (takes a lock: callers keep what they got, it lives as long as the gates). */
 struct gate *gates_get(struct gates *gates, const char *name, size_t len);

@@ -154,6 +154,8 @@ static int queue_push(lua_State *L)
     if (vm->env->over)
         return lua_fail(L, "the engine has stopped");
     luaL_checkstring(L, 1);
+    if (gates_are_held(vm->env->gates))
+        return lua_fail(L, "the engine is at its memoryLimit");
     lua_settop(L, 2);
     vm->env->json.len = 0;
     why = json_encode_message(L, 2, &vm->env->json);

@@ -16,6 +16,7 @@
 
 enum {
     CODE_POLICY = 1008,
+    CODE_TRY_LATER = 1013,
     FLOOD_LOG_MS = 10000,
 };
 
@@ -77,6 +78,7 @@ static void forget_lua(struct session *s)
     luaL_unref(L, LUA_REGISTRYINDEX, s->context_ref);
     luaL_unref(L, LUA_REGISTRYINDEX, s->conn_ref);
     s->context_ref = s->conn_ref = LUA_NOREF;
+    s->context_bytes = 0;
     dispatch_forget(s);
     session_ws_free(s);
 }
@@ -121,6 +123,27 @@ static void free_if_gone(struct session *s)
 bool session_is_ending(const struct session *s)
 {
     return s && s->stage != STAGE_CLOSE && (s->closing || s->ended);
+}
+
+bool session_is_over(const struct session *s)
+{
+    return s->stage == STAGE_OVER;
+}
+
+uint64_t session_weight(const struct session *s)
+{
+    return (s->conn ? conn_weight(s->conn) : 0) + session_ws_weight(s) + s->context_bytes;
+}
+
+void session_shed(struct session *s)
+{
+    if (!s->conn)
+        return;
+    if (s->closing)
+        conn_abort(s->conn);
+    else
+        conn_shed(s->conn, "the engine is at its memoryLimit");
+    session_ws_forget_input(s);
 }
 
 void session_abandon(struct session *s)
@@ -385,7 +408,10 @@ static void on_end(void *owner, enum close_reason reason, const char *why)
 {
     struct session *s = owner;
     s->ended = true;
-    if (why)
+    if (why && conn_is_open(s->conn))
+        session_dismiss(s, reason, CODE_TRY_LATER,
+                        reason == CLOSE_SLOW ? "slow client" : "out of memory", why);
+    else if (why)
         session_close(s, reason, why);
     else
         on_hang_up(s);

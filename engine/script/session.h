@@ -84,9 +84,9 @@ const char *session_send(struct session *s, const char *data, size_t len);
 struct frame;
 const char *session_send_frame(struct session *s, struct frame *frame);
 
-/* Two pieces as one, copied. */
+/* Two pieces as one, copied. `message`: they are a whole message that the client can do without. */
 const char *session_send_joined(struct session *s, const char *head, size_t head_len,
-                                const char *data, size_t len);
+                                const char *data, size_t len, bool message);
 
 /* A message, encoded by the session's protocol. */
 const char *session_send_encoded(struct session *s, const char *data, size_t len, bool binary);
@@ -116,6 +116,17 @@ void session_close(struct session *s, enum close_reason reason, const char *why)
 /* The same, and a WebSocket client is told `code` (0: its protocol's own) and `text` first. */
 void session_dismiss(struct session *s, enum close_reason reason, uint16_t code, const char *text,
                      const char *why);
+
+/* Bytes of memory that go with it, about: what waits to be written, unread input, a message that
+ * has begun, what compression keeps, what consumers have set in its context. */
+uint64_t session_weight(const struct session *s);
+
+/* Memory is short: it is closed, a WebSocket client with 1013, and most of that goes at once. One
+ * that was closed before is cut off. */
+void session_shed(struct session *s);
+
+/* on_close has returned: session_find does not find it. */
+bool session_is_over(const struct session *s);
 
 /* Its input is over, and what its handlers wait for is cut short; on_close, which comes after the
  * end, is not. False where there is no session (NULL). */

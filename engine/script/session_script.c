@@ -37,6 +37,13 @@ static bool call_encode(struct vm *vm, struct session *s, const char *data, size
     return status == 0;
 }
 
+static struct frame *message_frame(const char *data, size_t len)
+{
+    struct frame *frame = frame_new(data, len);
+    frame->messages = 1;
+    return frame;
+}
+
 static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
                             bool binary, const char **why)
 {
@@ -52,7 +59,7 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
     vm_push_global(vm, L, "protocol_encode");
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);
-        return frame_new(data, len);
+        return message_frame(data, len);
     }
     bool done = call_encode(vm, s, data, len, binary, &touched);
     if (!s && touched) {
@@ -67,7 +74,7 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
     size_t n = 0;
     const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
     if (n > 0)
-        frame = frame_new(bytes, n);
+        frame = message_frame(bytes, n);
     else
         *why = "protocol_encode must return a non-empty string";
     if (!frame)

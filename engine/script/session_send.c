@@ -24,16 +24,17 @@ const char *session_send_frame(struct session *s, struct frame *frame)
 }
 
 const char *session_send_joined(struct session *s, const char *head, size_t head_len,
-                                const char *data, size_t len)
+                                const char *data, size_t len, bool message)
 {
-    return count_send(s, is_reachable(s) && conn_append(s->conn, head, head_len, data, len) == 0);
+    return count_send(s, is_reachable(s) &&
+                             conn_append(s->conn, head, head_len, data, len, message) == 0);
 }
 
 const char *session_send(struct session *s, const char *data, size_t len)
 {
     if (len == 0)
         return s->closing ? SESSION_CLOSED : NULL;
-    return session_send_joined(s, "", 0, data, len);
+    return session_send_joined(s, "", 0, data, len, false);
 }
 
 /* Why it gets no message now; NULL: it does. */

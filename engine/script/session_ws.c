@@ -47,6 +47,21 @@ void session_ws_free(struct session *s)
     free(ws);
 }
 
+uint64_t session_ws_weight(const struct session *s)
+{
+    if (!s->ws)
+        return 0;
+    const struct ws_decoder *decoder = &s->ws->decoder;
+    return (decoder->begun ? decoder->begun->message.cap : 0) +
+           (decoder->deflate ? deflate_weight(decoder->deflate) : 0);
+}
+
+void session_ws_forget_input(struct session *s)
+{
+    if (s->ws)
+        ws_decoder_fini(&s->ws->decoder);
+}
+
 bool session_ws_is_open(const struct session *s)
 {
     return s->ws && s->ws->open;
@@ -73,6 +88,7 @@ struct pieces {
     size_t header_len;
     const char *data;
     size_t len;
+    bool needed; /* for what comes after it: it is compressed in a context */
 };
 
 /* False: no context is kept, and it would be no shorter. */
@@ -88,6 +104,7 @@ static bool pack(struct session *s, enum ws_opcode opcode, const char *data, siz
     out->header_len = ws_header_packed(out->header, opcode, packed->len);
     out->data = packed->data;
     out->len = packed->len;
+    out->needed = deflate_terms(deflate)->server_keeps;
     return true;
 }
 
@@ -101,7 +118,7 @@ static const char *send_plain(struct session *s, enum ws_opcode opcode, const ch
                               size_t len)
 {
     char header[WS_HEADER_MAX];
-    return session_send_joined(s, header, ws_header(header, opcode, len), data, len);
+    return session_send_joined(s, header, ws_header(header, opcode, len), data, len, false);
 }
 
 unsigned session_ws_variant(const struct session *s, size_t len)
@@ -121,6 +138,7 @@ static void encode(struct session *s, const char *data, size_t len, bool binary,
     out->header_len = ws_header(out->header, opcode, len);
     out->data = data;
     out->len = len;
+    out->needed = false;
 }
 
 struct frame *session_ws_frame(struct session *s, const char *data, size_t len, bool binary)
@@ -130,6 +148,7 @@ struct frame *session_ws_frame(struct session *s, const char *data, size_t len, 
     struct frame *frame = frame_new(NULL, p.header_len + p.len);
     memcpy(frame->data, p.header, p.header_len);
     memcpy(frame->data + p.header_len, p.data, p.len);
+    frame->messages = !p.needed;
     if (s)
         release_packed(s->vm->env);
     return frame;
@@ -143,7 +162,7 @@ const char *session_ws_send(struct session *s, const char *data, size_t len, boo
         return "the WebSocket handshake is not done";
     struct pieces p;
     encode(s, data, len, binary, &p);
-    const char *why = session_send_joined(s, p.header, p.header_len, p.data, p.len);
+    const char *why = session_send_joined(s, p.header, p.header_len, p.data, p.len, !p.needed);
     release_packed(s->vm->env);
     return why;
 }

@@ -66,4 +66,10 @@ void session_ws_goodbye(struct session *s, uint16_t code, const char *reason);
  * else: it is not waited for with a handshake. */
 void session_ws_packet(struct session *s);
 
+/* Bytes of a message that has begun, and of what compression keeps. */
+uint64_t session_ws_weight(const struct session *s);
+
+/* Drops a message that has begun, of a client that is being closed. */
+void session_ws_forget_input(struct session *s);
+
 void session_ws_free(struct session *s);

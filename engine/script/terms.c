@@ -10,6 +10,7 @@ static struct conn_limits limits_of(const struct config_server *server,
         .read_timeout = (uint64_t)server->read_timeout * 1000,
         .write_timeout = (uint64_t)server->write_timeout * 1000,
         .max_backlog = server->max_backlog,
+        .drop_oldest = server->drop_oldest,
         /* Besides the largest message there must be room for its framing, or for a request's head.
          */
         .max_input = server->max_message_size + TRANSPORT_READ_MAX,

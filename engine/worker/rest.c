@@ -1,8 +1,8 @@
 #include "worker/rest.h"
 #include "base/clock.h"
+#include "base/memory_use.h"
 #include "loop/mailbox.h"
 #include "script/task.h"
-#include <malloc.h>
 
 enum {
     TASKS_KEPT = 8,
@@ -18,23 +18,14 @@ static uint64_t work_of(const struct rest *rest)
            (uint64_t)counter_get(&env->stats->connections) + env->box->batches;
 }
 
-/* Sanitizers' allocators are others, and glibc's own, unused, does not bear it. */
-static void give_back(void)
-{
-#ifndef MIXENGINE_SYSTEM_ALLOCATOR
-    malloc_trim(0);
-#endif
-}
-
-/* It goes over the memory of all threads and holds up those that allocate meanwhile: not more often
- * than once in TRIM_MS, whoever rests. False: not now. */
+/* Not more often than once in TRIM_MS, whoever rests. False: not now. */
 static bool trim(void)
 {
     static _Atomic uint64_t trimmed_ms;
     uint64_t now = clock_ms(), last = atomic_load(&trimmed_ms);
     if (now - last < TRIM_MS || !atomic_compare_exchange_strong(&trimmed_ms, &last, now))
         return false;
-    give_back();
+    memory_give_back();
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "script/vm.h"
 #include "worker/rest.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ enum {
     TURN_FAN_OUT = 64, /* flushes of a fan-out */
     PREFACE_LOG_MS = 10000,
     JOIN_STEP_MS = 5,
+    SLOW_LOG_MS = 10000,
     /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
      * before the end of the thread's stack. */
     STACK_SIZE = 64 * 1024 * 1024,
@@ -50,6 +52,7 @@ struct worker {
     struct conns conns;
     struct prefaces prefaces;
     uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
+    uint64_t slow_closed, slow_dropped, slow_logged_ms; /* what was told of slow clients, when */
     struct script_env env;
     struct vm **vms;
     struct rest rest;
@@ -139,12 +142,31 @@ static uint64_t measure_memory(const struct worker *w)
     return bytes;
 }
 
+/* One line for all of them. */
+static void tell_of_slow_clients(struct worker *w)
+{
+    uint64_t closed = 0, dropped = 0, now = uv_now(&w->loop);
+    for (size_t i = 0; i < w->options.config->server_count; i++) {
+        closed += counter_get(&w->servers[i].closes[CLOSE_SLOW]);
+        dropped += counter_get(&w->servers[i].bytes.dropped_messages);
+    }
+    if ((closed == w->slow_closed && dropped == w->slow_dropped) ||
+        (w->slow_logged_ms && now - w->slow_logged_ms < SLOW_LOG_MS))
+        return;
+    log_warn("net", "slow clients on worker %u: %" PRIu64 " closed, %" PRIu64 " messages left out",
+             w->options.number, closed - w->slow_closed, dropped - w->slow_dropped);
+    w->slow_closed = closed;
+    w->slow_dropped = dropped;
+    w->slow_logged_ms = now;
+}
+
 static void on_second(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
     uint64_t now = clock_ns();
     counter_set(&w->stats.loop_lag_ns, now > w->second_due_ns ? now - w->second_due_ns : 0);
     counter_set(&w->stats.lua_bytes, measure_memory(w));
+    tell_of_slow_clients(w);
     rest_look(&w->rest);
     w->second_due_ns = now + 1000000000u;
     CHECK(uv_timer_start(timer, on_second, 1000, 0) == 0);
@@ -304,6 +326,34 @@ static void drain(struct worker *w)
     report_drained(w);
 }
 
+/* -- memory is short -- */
+
+/* Whom nobody waits for any more is not chosen: what still waits to be written to such a client
+ * goes first. */
+static void weigh(struct worker *w, struct weighing *m)
+{
+    list_for_each(node, &w->env.all)
+    {
+        struct session *s = list_entry(node, struct session, in_all);
+        uint64_t weight = w->stopped ? 0 : session_weight(s);
+        if (!session_is_over(s))
+            weighing_add(m, s->id, weight);
+        else if (weight >= WEIGHT_MIN)
+            session_shed(s);
+    }
+    post_to_main(w, &m->msg, MSG_WEIGHED);
+}
+
+static void shed(struct worker *w, struct msg_shed *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct session *s = w->stopped ? NULL : session_find(&w->env, m->ids[i]);
+        if (s)
+            session_shed(s);
+    }
+    free(m);
+}
+
 static void on_message(struct msg *msg, void *data)
 {
     struct worker *w = data;
@@ -327,6 +377,12 @@ static void on_message(struct msg *msg, void *data)
         break;
     case MSG_CONFIG:
         on_config(w, container_of(msg, struct msg_config, msg));
+        break;
+    case MSG_WEIGH:
+        weigh(w, container_of(msg, struct weighing, msg));
+        break;
+    case MSG_SHED:
+        shed(w, container_of(msg, struct msg_shed, msg));
         break;
     case MSG_DRAIN:
         drain(w);
@@ -406,6 +462,7 @@ struct worker *worker_new(const struct worker_options *options)
     w->turn.data = w->second.data = w;
     CHECK(uv_prepare_start(&w->turn, on_turn) == 0);
     conns_init(&w->conns, &w->loop, &w->wheel);
+    w->conns.memory = options->memory;
     prefaces_init(&w->prefaces, &w->loop, &w->wheel, on_preface, w);
     make_stats(w);
     init_env(w);

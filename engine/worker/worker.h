@@ -10,6 +10,7 @@
 #include "script/env.h"
 
 struct worker;
+struct memory_guard;
 struct sources;
 struct tally;
 
@@ -18,6 +19,7 @@ struct worker_options {
     unsigned node, number, count; /* of all workers */
     struct tally **tallies;       /* by server; outlive the worker */
     struct gates *gates;          /* outlive the worker, as do the boxes */
+    struct memory_guard *memory;  /* the same */
     struct mailbox *api_box, *main_box;
 };
 
