@@ -19,6 +19,9 @@ enum {
     GROWN_LOOK_BYTES = 1 << 20,
     WEIGH_LOOK = 64, /* frames that stand for all */
     DROP_LOOK = 64,  /* frames that are looked at for one that may be left out */
+    /* libuv reads a socket up to 32 times before it looks at the next one. Who fills a read with so
+     * much work is read again only when the others had their turn. */
+    BUSY_NS = 100000,
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
@@ -876,9 +879,25 @@ static void discard(struct conn *conn, size_t len)
         pause_reading(conn);
 }
 
+static void take_turns(struct conn *conn)
+{
+    if (!conn->reading || conn->state == CLOSED)
+        return;
+    stop_reading(conn);
+    list_push_back(&conn->conns->waiting, &trouble_of(conn)->in_paused);
+}
+
+void conns_read_on(struct conns *conns)
+{
+    struct list *node;
+    while ((node = list_pop_front(&conns->waiting)))
+        read_on(list_entry(node, struct trouble, in_paused)->conn);
+}
+
 static void on_bytes(void *owner, const char *data, size_t len)
 {
     struct conn *conn = owner;
+    uint64_t begun_ns = len == TRANSPORT_READ_MAX ? uv_hrtime() : 0;
     conn->last_read_ms = now_ms(conn);
     conn->heard = true;
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
@@ -886,6 +905,8 @@ static void on_bytes(void *owner, const char *data, size_t len)
         discard(conn, len);
     else if (count_bytes(conn, len))
         take_input(conn, data, len);
+    if (len == TRANSPORT_READ_MAX && uv_hrtime() - begun_ns > BUSY_NS)
+        take_turns(conn);
 }
 
 static void on_end(void *owner, int status)
@@ -959,6 +980,7 @@ void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel)
     list_init(&conns->urgent);
     list_init(&conns->dirty);
     list_init(&conns->paused);
+    list_init(&conns->waiting);
 }
 
 static bool has_rates(const struct conn_limits *limits)

@@ -78,13 +78,17 @@ struct conns {
     bool fan_out;
     struct frame *spare[CONNS_SPARE_MAX]; /* chunks to collect the next small messages in */
     unsigned spare_count;
-    struct list paused; /* not read, swept for hang-ups */
+    struct list paused;  /* not read, swept for hang-ups */
+    struct list waiting; /* not read before the others had their turn */
     struct timeout sweep;
     char scratch[TRANSPORT_READ_MAX];
 };
 
 void conns_init(struct conns *conns, uv_loop_t *loop, struct wheel *wheel);
 void conns_fini(struct conns *conns); /* after the last connection */
+
+/* Reads those on who had more than their share of the last turn; once before each poll. */
+void conns_read_on(struct conns *conns);
 
 /* Writes what the turn produced, one system call for each connection that has something, for at
  * most `max` connections, so that the loop polls in between. True when some are left. Those who

@@ -25,7 +25,8 @@ static int peer;
 /* What the owner was told. */
 static struct buf got;
 static size_t take_most; /* of each on_input */
-static bool hold_next, ended, flooded, closed;
+static uint64_t busy_ns; /* that each on_input takes */
+static bool hold_next, abort_next, ended, flooded, closed;
 static char why[128];
 static const char *last_word; /* that it sends when it is told of the end */
 
@@ -33,10 +34,15 @@ static size_t on_input(void *owner, const char *data, size_t len)
 {
     (void)owner;
     size_t take = len < take_most ? len : take_most;
+    uint64_t end = busy_ns ? uv_hrtime() + busy_ns : 0;
     buf_append(&got, data, take);
+    while (end && uv_hrtime() < end)
+        continue;
     if (hold_next)
         conn_hold(conn);
     hold_next = false;
+    if (abort_next)
+        conn_abort(conn);
     return take;
 }
 
@@ -104,7 +110,8 @@ static int set_up(void **state)
     limits = (struct conn_limits){
         .max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536, .counters = &counters};
     take_most = SIZE_MAX;
-    hold_next = ended = flooded = closed = false;
+    busy_ns = 0;
+    hold_next = abort_next = ended = flooded = closed = false;
     why[0] = '\0';
     last_word = NULL;
     counter_set(&counters.written_bytes, 0);
@@ -124,6 +131,7 @@ static void turn_until(const bool *what)
     uint64_t end = uv_hrtime() + 5000000000u;
     while (!*what) {
         assert_true(uv_hrtime() < end);
+        conns_read_on(&conns);
         conns_flush(&conns, 100);
         conns_flush_fan_out(&conns, 100);
         uv_run(&loop, UV_RUN_NOWAIT);
@@ -135,6 +143,7 @@ static void turn_until_got(size_t len)
     uint64_t end = uv_hrtime() + 5000000000u;
     while (got.len < len) {
         assert_true(uv_hrtime() < end);
+        conns_read_on(&conns);
         uv_run(&loop, UV_RUN_NOWAIT);
     }
 }
@@ -142,6 +151,7 @@ static void turn_until_got(size_t len)
 static void turns(int n)
 {
     while (n-- > 0) {
+        conns_read_on(&conns);
         conns_flush(&conns, 100);
         conns_flush_fan_out(&conns, 100);
         uv_run(&loop, UV_RUN_NOWAIT);
@@ -505,6 +515,49 @@ static void what_the_socket_has_taken_does_not_wait(void **state)
         uv_run(&loop, UV_RUN_NOWAIT);
     }
     assert_int_equal(send_filled('b', 1 << 19, true), 0);
+}
+
+static void who_makes_much_work_waits_for_its_turn(void **state)
+{
+    (void)state;
+    enum { READS = 4 };
+    static char block[READS * TRANSPORT_READ_MAX];
+    conn_start(conn);
+    busy_ns = 2000000;
+    assert_int_equal(write(peer, block, sizeof block), sizeof block);
+    for (size_t i = 1; i <= READS; i++) {
+        uv_run(&loop, UV_RUN_NOWAIT);
+        uv_run(&loop, UV_RUN_NOWAIT); /* nothing more before conns_read_on */
+        assert_int_equal(got.len, i * TRANSPORT_READ_MAX);
+        conns_read_on(&conns);
+    }
+}
+
+static void who_makes_much_work_may_end_with_it(void **state)
+{
+    (void)state;
+    static char block[2 * TRANSPORT_READ_MAX];
+    conn_start(conn);
+    busy_ns = 2000000;
+    abort_next = true;
+    assert_int_equal(write(peer, block, sizeof block), sizeof block);
+    turn_until(&closed);
+    assert_true(list_empty(&conns.waiting));
+    assert_int_equal(got.len, TRANSPORT_READ_MAX);
+}
+
+static void who_waits_for_its_turn_may_end(void **state)
+{
+    (void)state;
+    static char block[2 * TRANSPORT_READ_MAX];
+    conn_start(conn);
+    busy_ns = 2000000;
+    assert_int_equal(write(peer, block, sizeof block), sizeof block);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(got.len, TRANSPORT_READ_MAX);
+    conn_abort(conn);
+    turn_until(&closed);
+    assert_int_equal(got.len, TRANSPORT_READ_MAX);
 }
 
 /* A script fills memory faster than the main thread looks: the worker looks for itself. */
@@ -901,6 +954,9 @@ int main(void)
         TEST(what_is_no_message_is_never_left_out),
         TEST(with_nothing_to_leave_out_a_slow_client_is_closed),
         TEST(what_the_socket_has_taken_does_not_wait),
+        TEST(who_makes_much_work_waits_for_its_turn),
+        TEST(who_makes_much_work_may_end_with_it),
+        TEST(who_waits_for_its_turn_may_end),
         TEST(when_memory_is_short_little_may_wait),
         TEST(a_full_socket_is_waited_for),
         TEST(own_and_shared_messages_keep_their_order),

@@ -122,6 +122,7 @@ static bool flush(struct worker *w)
 static void on_turn(uv_prepare_t *prepare)
 {
     struct worker *w = prepare->data;
+    conns_read_on(&w->conns);
     bool left = script_env_turn(&w->env, TURN_SESSIONS);
     redis_pools_flush(w->env.redis);
     left |= flush(w);
