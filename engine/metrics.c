@@ -127,6 +127,10 @@ static const struct family of_servers[] = {
      SERVER(bytes.written_bytes)},
     {{"mixengine_dropped_messages_total", "counter", "Messages left out for slow clients."},
      SERVER(bytes.dropped_messages)},
+    {{"mixengine_tls_handshakes_total", "counter", "TLS handshakes with clients that succeeded."},
+     SERVER(tls.handshakes)},
+    {{"mixengine_tls_failures_total", "counter", "TLS handshakes with clients that failed."},
+     SERVER(tls.failures)},
 };
 
 static double value_of(const struct family *family, const void *stats)

@@ -6,6 +6,7 @@
 #include "config/config_bounds.h"
 #include "config/config_merge.h"
 #include "config/config_path.h"
+#include "config/config_tls.h"
 #include "config/config_walk.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -165,6 +166,8 @@ static bool collide(const struct config_listener *a, const struct config_listene
 
 enum { FIXED_LISTENERS = 2 };
 
+static const char *const listener_names[FIXED_LISTENERS] = {"center.apiServer", "engine.apiServer"};
+
 static struct config_listener *listener_at(struct config *config, size_t index)
 {
     if (index == 0)
@@ -193,7 +196,7 @@ static void describe_listener(struct buf *out, const struct config_reader *reade
     const struct config_listener *listener = listener_at(config, index);
     const yaml_mark_t *place = listener_place(reader, config, index);
     if (index < FIXED_LISTENERS)
-        buf_append_str(out, index == 0 ? "center.apiServer" : "engine.apiServer");
+        buf_append_str(out, listener_names[index]);
     else
         buf_printf(out, "engine.servers[%zu]", index - FIXED_LISTENERS);
     buf_printf(out, " (%s", listener->bind);
@@ -274,6 +277,35 @@ static void check_listeners(struct config_reader *reader, const char *base, stru
             }
 }
 
+static size_t push_tls_of(struct config_reader *reader, size_t index)
+{
+    bool server = index >= FIXED_LISTENERS;
+    size_t before = config_reader_push(reader, server ? "engine.servers" : listener_names[index]);
+    if (server)
+        config_reader_push_index(reader, index - FIXED_LISTENERS);
+    config_reader_push(reader, "tls");
+    return before;
+}
+
+static void resolve_certificates(struct config_reader *reader, const char *base,
+                                 struct config *config)
+{
+    for (size_t i = 0; i < FIXED_LISTENERS + config->server_count; i++) {
+        size_t before = push_tls_of(reader, i);
+        config_tls_resolve(reader, base, &listener_at(config, i)->tls);
+        config_reader_pop(reader, before);
+    }
+}
+
+static void load_certificates(struct config_reader *reader, struct config *config)
+{
+    for (size_t i = 0; i < FIXED_LISTENERS + config->server_count; i++) {
+        size_t before = push_tls_of(reader, i);
+        config_tls_load(reader, &listener_at(config, i)->tls);
+        config_reader_pop(reader, before);
+    }
+}
+
 static void finish(struct config_reader *reader, struct config_draft *draft)
 {
     struct config *config = &draft->config;
@@ -286,6 +318,7 @@ static void finish(struct config_reader *reader, struct config_draft *draft)
     check_memory_limit(reader, config);
     check_advertised(reader, config);
     check_listeners(reader, base, config);
+    resolve_certificates(reader, base, config);
     for (size_t i = 0; i < config->server_count; i++)
         check_proxies(reader, &config->servers[i]);
     free(base);
@@ -363,6 +396,8 @@ static void read_document(struct config_reader *reader, struct config_draft *dra
 
 static void free_draft(struct config_draft *draft)
 {
+    for (size_t i = 0; i < FIXED_LISTENERS + draft->config.server_count; i++)
+        config_tls_fini(&listener_at(&draft->config, i)->tls);
     config_section_fini(&config_root, draft);
     free(draft->config.file);
     free(draft);
@@ -382,10 +417,12 @@ static struct config *parse(const char *file, const char *text, size_t len,
                             FILE_MAX);
     else if (config_bounds_check(&reader, text, len))
         read_document(&reader, draft, text, len);
+    if (!reader.errors && running)
+        config_merge(&reader, &config_root, draft, draft_of(running));
+    if (!reader.errors)
+        load_certificates(&reader, &draft->config);
     if (reader.errors)
         free_draft(draft);
-    else if (running)
-        config_merge(&reader, &config_root, draft, draft_of(running));
     config_reader_fini(&reader);
     return reader.errors ? NULL : &draft->config;
 }

@@ -18,9 +18,18 @@ enum config_protocol {
     CONFIG_PROTOCOL_WEBSOCKET, /* websocket */
 };
 
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+
+struct config_tls {
+    char *cert, *key, *client_ca; /* files, resolved as `entry` is; "": none */
+    enum config_tls_version min_version;
+    struct ssl_ctx_st *context; /* what they hold, for new connections; NULL: no TLS */
+};
+
 struct config_listener {
     int port;
     char *bind; /* an IP address, or unix:PATH, which is resolved and has no port */
+    struct config_tls tls;
 };
 
 struct config_option {

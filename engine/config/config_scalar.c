@@ -13,10 +13,7 @@ void config_scalar_changed(struct config_reader *reader, const struct config_key
                            const yaml_node_t *node)
 {
     reader->changes++;
-    if (key->refused)
-        config_reader_error(reader, &node->start_mark, "found %s; %s",
-                            config_node_describe(node).text, key->refused);
-    else if (key->unused)
+    if (key->unused)
         config_reader_warn(reader, &node->start_mark, "has no effect: %s", key->unused);
 }
 

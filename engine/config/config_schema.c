@@ -42,7 +42,6 @@
 #define NO_SUMMARY "durations are counted in buckets, none is kept by itself"
 #define NO_BUFFER_SIZE "buffers are as large as they need to be"
 #define NO_CENTER_USE "the center's API does not use it"
-#define NO_TLS "TLS is not supported in this version; put a TLS proxy in front, or remove the key"
 
 static const char *password_or_empty_fault(const char *text)
 {
@@ -82,11 +81,21 @@ static const struct config_choice roles[] = {
     {0},
 };
 
-static const struct config_key tls_keys[] = {
-    {.name = "cert", .kind = CONFIG_TEXT, .text = "", .refused = NO_TLS},
-    {.name = "key", .kind = CONFIG_TEXT, .text = "", .refused = NO_TLS},
-};
-static const struct config_section tls = {KEYS(tls_keys)};
+static const struct config_choice tls_versions[] = {{"1.2", CONFIG_TLS_1_2, false}, {"1.3", CONFIG_TLS_1_3, false}, {0}};
+
+/* With the files' names new connections get what is in them by then. */
+#define TLS_KEYS(of, member)                                                                                              \
+    {.name = "cert", .kind = CONFIG_TEXT, of(member.cert), .text = "", .live = true},                                     \
+    {.name = "key", .kind = CONFIG_TEXT, of(member.key), .text = "", .live = true},                                       \
+    {.name = "minVersion", .kind = CONFIG_CHOICE, of(member.min_version), .choices = tls_versions, .live = true},         \
+    {.name = "clientCA", .kind = CONFIG_TEXT, of(member.client_ca), .text = "", .live = true}
+
+static const struct config_key center_tls_keys[] = {TLS_KEYS(ROOT, center_api.listen.tls)};
+static const struct config_section center_tls = {KEYS(center_tls_keys)};
+static const struct config_key engine_tls_keys[] = {TLS_KEYS(ROOT, engine_api.listen.tls)};
+static const struct config_section engine_tls = {KEYS(engine_tls_keys)};
+static const struct config_key server_tls_keys[] = {TLS_KEYS(SERVER, listen.tls)};
+static const struct config_section server_tls = {KEYS(server_tls_keys)};
 
 static const struct config_choice log_formats[] = {{"text", LOG_FORMAT_TEXT, false}, {"json", LOG_FORMAT_JSON, false}, {0}};
 static const struct config_key logging_keys[] = {
@@ -124,10 +133,10 @@ static const struct config_key access_keys[] = {
 };
 static const struct config_section access = {KEYS(access_keys)};
 
-#define API_KEYS(member, dflt_port)                                                                                       \
+#define API_KEYS(member, tls, dflt_port)                                                                                  \
     {.name = "port", .kind = CONFIG_NUMBER, ROOT(member.listen.port), RANGE(0, 65535, dflt_port)},                        \
     {.name = "bind", .kind = CONFIG_TEXT, ROOT(member.listen.bind), BIND},                                                \
-    {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},                                                             \
+    {.name = "tls", .kind = CONFIG_SECTION, .section = &(tls)},                                                           \
     {.name = "readBufferSize", .kind = CONFIG_SIZE, ROOT(member.read_buffer_size), RANGE(1, GIB(1), 40096),               \
      .unused = NO_BUFFER_SIZE},                                                                                           \
     {.name = "writeBufferSize", .kind = CONFIG_SIZE, ROOT(member.write_buffer_size), RANGE(1, GIB(1), 40096),             \
@@ -141,7 +150,7 @@ static const struct config_section access = {KEYS(access_keys)};
 static const struct config_key registry_keys[] = {PEER_KEYS(center_registry, 6786)};
 static const struct config_section registry = {KEYS(registry_keys)};
 static const struct config_key center_api_keys[] = {
-    API_KEYS(center_api, 6787),
+    API_KEYS(center_api, center_tls, 6787),
     {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(center_api.write_timeout), RANGE(0, DAYS_30, 60), .unused = NO_CENTER_USE},
     {.name = "advertise", .kind = CONFIG_TEXT, ROOT(center_api.advertise), .text = "", ADDRESS_OR_EMPTY, .unused = NO_CENTER_USE},
     {.name = "origins", .kind = CONFIG_TEXTS, ROOT(center_api.origins), NOT_EMPTY, .live = true},
@@ -234,7 +243,7 @@ static const struct config_key server_keys[] = {
     {.name = "sharedEncode", .kind = CONFIG_CHOICE, SERVER(shared_encode), .choices = shared_encode, .number = true},
     {.name = "proxyProtocol", .kind = CONFIG_CHOICE, SERVER(proxy_protocol), .choices = yes_no},
     {.name = "trustedProxies", .kind = CONFIG_TEXTS, SERVER(trusted_proxies), NETWORK},
-    {.name = "tls", .kind = CONFIG_SECTION, .section = &tls},
+    {.name = "tls", .kind = CONFIG_SECTION, .section = &server_tls},
     {.name = "origins", .kind = CONFIG_TEXTS, SERVER(origins), NOT_EMPTY, .live = true},
     {.name = "compression", .kind = CONFIG_SECTION, .section = &compression, .has_switch = true},
     {.name = "limits", .kind = CONFIG_SECTION, .section = &limits},
@@ -242,7 +251,7 @@ static const struct config_key server_keys[] = {
 static const struct config_section server = {KEYS(server_keys), .size = sizeof(struct config_server)};
 
 static const struct config_key engine_api_keys[] = {
-    API_KEYS(engine_api, 6789),
+    API_KEYS(engine_api, engine_tls, 6789),
     {.name = "writeTimeout", .kind = CONFIG_SECONDS, ROOT(engine_api.write_timeout), RANGE(0, DAYS_30, 60), .live = true},
     {.name = "advertise", .kind = CONFIG_TEXT, ROOT(engine_api.advertise), .text = "", ADDRESS_OR_EMPTY, .live = true},
     {.name = "origins", .kind = CONFIG_TEXTS, ROOT(engine_api.origins), NOT_EMPTY, .live = true},

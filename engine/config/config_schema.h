@@ -48,13 +48,12 @@ struct config_key {
                         which a mapping sets if it does not name it */
     bool has_line;   /* a list: each item's line goes to line_offset */
     size_t line_offset;
-    bool one_is_list;    /* a list: one mapping stands for a list of one */
-    bool unique;         /* a text: no two items of the list may have the same */
-    bool required;       /* an item must have it */
-    bool secret;         /* a wrong value may hold a password: reports do not quote it */
-    bool live;           /* a change takes effect without a restart */
-    const char *unused;  /* a value other than the default is warned of: why */
-    const char *refused; /* a value other than the default is an error: why */
+    bool one_is_list;   /* a list: one mapping stands for a list of one */
+    bool unique;        /* a text: no two items of the list may have the same */
+    bool required;      /* an item must have it */
+    bool secret;        /* a wrong value may hold a password: reports do not quote it */
+    bool live;          /* a change takes effect without a restart */
+    const char *unused; /* a value other than the default is warned of: why */
 };
 
 enum { CONFIG_SECTION_KEYS_MAX = 32 };

@@ -60,7 +60,8 @@ struct msg_prepared {
 struct msg_accepted {
     struct msg msg;
     int fd;
-    int server; /* index in the configuration */
+    struct ssl_st *tls; /* after its handshake; NULL: none */
+    int server;         /* index in the configuration */
     struct sockaddr_storage peer;
     bool counted; /* in the server's tally */
 };

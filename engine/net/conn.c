@@ -14,7 +14,7 @@ enum {
     CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
     /* What waits in libuv's hands can neither be left out nor be let go. */
-    WAITING_BYTES = 64 * 1024,
+    WAITING_BYTES = TRANSPORT_BEGUN_MAX,
     /* Queued for clients that take less than they are sent, by a script as fast as it can. */
     GROWN_LOOK_BYTES = 1 << 20,
     WEIGH_LOOK = 64, /* frames that stand for all */
@@ -51,7 +51,7 @@ struct meter {
 /* There is one for each client: what it takes is in docs/performance.md. */
 struct conn {
     struct conns *conns;
-    struct transport *transport; /* `tcp` */
+    struct transport *transport; /* `tcp`, or TLS above it */
     const struct conn_limits *limits;
     const struct conn_handlers *handlers;
     void *owner;
@@ -1009,10 +1009,12 @@ void conns_fini(struct conns *conns)
 {
     while (conns->spare_count > 0)
         frame_unref(conns->spare[--conns->spare_count]);
+    tls_io_fini(&conns->tls);
 }
 
-struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct conn_limits *limits,
-                       const struct conn_handlers *handlers, void *owner)
+struct conn *conn_open(void *memory, struct conns *conns, int fd, struct ssl_st *tls,
+                       const struct conn_limits *limits, const struct conn_handlers *handlers,
+                       void *owner)
 {
     struct conn *conn = memory;
     *conn = (struct conn){.conns = conns, .limits = limits, .handlers = handlers, .owner = owner};
@@ -1020,7 +1022,11 @@ struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct c
     conn->out = conn->out_inline;
     conn->out_cap = INLINE_FRAMES;
     conn->transport = &conn->tcp.transport;
-    transport_tcp_open(&conn->tcp, conns->loop, fd, &events, conn);
+    if (tls)
+        conn->transport =
+            transport_tls_open(&conns->tls, tls, &conn->tcp, conns->loop, fd, &events, conn);
+    else
+        transport_tcp_open(&conn->tcp, conns->loop, fd, &events, conn);
     conns->open++;
     conn->last_read_ms = now_ms(conn);
     if (limits->read_timeout)

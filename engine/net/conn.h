@@ -16,7 +16,7 @@
 #include "loop/wheel.h"
 #include "net/close_reason.h"
 #include "net/frame.h"
-#include "net/transport.h"
+#include "net/transport_tls.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -81,6 +81,7 @@ struct conns {
     struct list paused;  /* not read, swept for hang-ups */
     struct list waiting; /* not read before the others had their turn */
     struct timeout sweep;
+    struct tls_io tls;
     char scratch[TRANSPORT_READ_MAX];
 };
 
@@ -102,10 +103,12 @@ bool conns_fan_out(struct conns *conns, bool on);
 /* How much memory a connection takes, aligned as malloc does; more where there is a rate. */
 size_t conn_size(const struct conn_limits *limits);
 
-/* Takes over an accepted socket; conn_start reads. A socket that the loop refuses ends when it is
- * read. The memory is the connection's until on_closed; `limits` and `handlers` outlive it. */
-struct conn *conn_open(void *memory, struct conns *conns, int fd, const struct conn_limits *limits,
-                       const struct conn_handlers *handlers, void *owner);
+/* Takes over an accepted socket, and its TLS after the handshake (NULL: none); conn_start reads. A
+ * socket that the loop refuses ends when it is read. The memory is the connection's until
+ * on_closed; `limits` and `handlers` outlive it. */
+struct conn *conn_open(void *memory, struct conns *conns, int fd, struct ssl_st *tls,
+                       const struct conn_limits *limits, const struct conn_handlers *handlers,
+                       void *owner);
 
 void conn_start(struct conn *conn);
 

@@ -121,7 +121,7 @@ static int set_up(void **state)
     conns_init(&conns, &loop, &wheel);
     connect_pair(&ours, &peer);
     memory = malloc(conn_size(&limits));
-    conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
+    conn = conn_open(memory, &conns, ours, NULL, &limits, &handlers, NULL);
     return 0;
 }
 
@@ -186,7 +186,7 @@ static void reopen(void (*make_pair)(int *ours, int *theirs))
     free(memory);
     memory = malloc(conn_size(&limits));
     make_pair(&ours, &peer);
-    conn = conn_open(memory, &conns, ours, &limits, &handlers, NULL);
+    conn = conn_open(memory, &conns, ours, NULL, &limits, &handlers, NULL);
 }
 
 static void peer_sends(const char *text)
@@ -709,7 +709,7 @@ static void a_fan_out_lets_others_go_first(void **state)
     int ours, second_peer;
     connect_pair(&ours, &second_peer);
     void *more = malloc(conn_size(&limits));
-    struct conn *second = conn_open(more, &conns, ours, &limits, &handlers, NULL);
+    struct conn *second = conn_open(more, &conns, ours, NULL, &limits, &handlers, NULL);
     conns_fan_out(&conns, true);
     send_text("for many");
     conns_fan_out(&conns, false);
@@ -790,7 +790,7 @@ static void a_refused_socket_ends_when_it_is_read(void **state)
     closed = false;
     int gone = dup(peer);
     close(gone);
-    conn = conn_open(memory, &conns, gone, &limits, &handlers, NULL);
+    conn = conn_open(memory, &conns, gone, NULL, &limits, &handlers, NULL);
     send_text("nobody hears this");
     assert_false(ended);
     conn_start(conn);

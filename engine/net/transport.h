@@ -38,7 +38,10 @@ struct transport {
     void *owner;
 };
 
-enum { TRANSPORT_READ_MAX = 16 * 1024 };
+enum {
+    TRANSPORT_READ_MAX = 16 * 1024,
+    TRANSPORT_BEGUN_MAX = 64 * 1024,
+};
 
 struct transport_tcp {
     struct transport transport;
@@ -55,12 +58,16 @@ static inline int transport_read_start(struct transport *t)
     return t->ops->read_start(t);
 }
 
+/* What was read already may still come, within the call of on_bytes that stops it: TLS decrypts
+ * all of it, at most twice TRANSPORT_READ_MAX. */
 static inline void transport_read_stop(struct transport *t)
 {
     t->ops->read_stop(t);
 }
 
-/* Writes what goes without waiting: bytes taken, UV_EAGAIN for none, or what broke. */
+/* Writes what goes without waiting: bytes taken, UV_EAGAIN for none, or what broke. What it did not
+ * take comes next, through transport_write, all of it or TRANSPORT_BEGUN_MAX bytes at least: TLS
+ * has begun with it. */
 static inline ssize_t transport_try_write(struct transport *t, const uv_buf_t *bufs, unsigned count)
 {
     return t->ops->try_write(t, bufs, count);

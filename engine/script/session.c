@@ -10,6 +10,7 @@
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
 #include <lauxlib.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -483,11 +484,12 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     struct session *s = make(vm, accepted);
     if (!s) {
         log_warn("script", "worker %u has no client id left: a connection is refused", env->worker);
+        SSL_free(accepted->tls);
         close(accepted->fd);
         return false;
     }
-    s->conn =
-        conn_open(s->conn_memory, env->conns, accepted->fd, &s->terms->limits, &conn_handlers, s);
+    s->conn = conn_open(s->conn_memory, env->conns, accepted->fd, accepted->tls, &s->terms->limits,
+                        &conn_handlers, s);
     session_meter(s);
     list_push_back(&env->all, &s->in_all);
     counter_add(&env->stats->connections, 1);

@@ -5,6 +5,7 @@
 #include "base/counter.h"
 #include "base/summary.h"
 #include "net/conn.h"
+#include "net/preface.h"
 #include <stdalign.h>
 
 struct worker_stats {
@@ -38,6 +39,7 @@ enum script_handler script_handler_named(const char *name);
 
 struct server_stats {
     alignas(64) struct conn_counters bytes;
+    struct preface_counters tls;
     counter connections;
     counter read_messages, send_messages, send_errors;
     counter script_errors[HANDLERS];

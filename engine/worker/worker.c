@@ -125,6 +125,7 @@ static void on_turn(uv_prepare_t *prepare)
     conns_read_on(&w->conns);
     bool left = script_env_turn(&w->env, TURN_SESSIONS);
     redis_pools_flush(w->env.redis);
+    prefaces_turn(&w->prefaces);
     left |= flush(w);
     left |= rest_turn(&w->rest);
     if (left)
@@ -238,11 +239,15 @@ static void on_preface(void *owner, struct msg_accepted *m, const char *why)
 static void on_accepted(struct worker *w, struct msg_accepted *m)
 {
     const struct config_server *server = &w->options.config->servers[m->server];
+    const struct preface_terms terms = {.proxy = server->proxy_protocol,
+                                        .tls = server->listen.tls.context,
+                                        .timeout_ms = (uint64_t)server->handshake_timeout * 1000,
+                                        .counters = &w->servers[m->server].tls};
     if (w->draining || w->stopped) {
         close(m->fd);
         forget(w, m);
-    } else if (server->proxy_protocol) {
-        preface_open(&w->prefaces, m, (uint64_t)server->handshake_timeout * 1000);
+    } else if (terms.proxy || terms.tls) {
+        preface_open(&w->prefaces, m, &terms);
     } else {
         open_session(w, m);
     }

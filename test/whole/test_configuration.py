@@ -184,7 +184,7 @@ def test_every_key_is_documented_and_shipped():
     assert len(keys) > 60
     for key in keys:
         assert re.search(rf"`[^`]*\b{key}\b[^`]*`|## {key}|\.{key}\b", document_text), f"{key} is not documented"
-    for key in keys - {"tls", "cert", "key", "username", "password", "roles", "host", "enabled", "threshold", "contextTakeover"}:
+    for key in keys - {"username", "password", "roles", "host", "enabled", "threshold", "contextTakeover"}:
         assert re.search(rf"\b{key}:", shipped), f"{key} is not in conf/connmix.yaml"
 
 
