@@ -13,6 +13,7 @@
 #include "api/http.h"
 #include "api/intake.h"
 #include "api/post.h"
+#include "api/secure.h"
 #include "api/socket.h"
 #include "base/address.h"
 #include "base/check.h"
@@ -41,6 +42,9 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
     struct api *api = lws_context_user(lws_get_context(wsi));
     struct exchange *exchange = user;
     switch ((int)reason) {
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
+        secure_on_context(api, user, in);
+        break;
     case LWS_CALLBACK_WSI_CREATE:
         api->sockets++;
         break;
@@ -115,7 +119,7 @@ static void open_lws(struct api *api)
     struct lws_context_creation_info info = {
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
                    LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME |
-                   LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES,
+                   LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
         .foreign_loops = loops,
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
         .protocols = api->protocols,
@@ -142,6 +146,7 @@ static void open_lws(struct api *api)
     CHECK(api->lws != NULL);
     api->vhost = lws_create_vhost(api->lws, &info);
     CHECK(api->vhost != NULL);
+    secure_open(api, &info);
 }
 
 /* ---- listening ---- */
@@ -149,8 +154,10 @@ static void open_lws(struct api *api)
 void api_adopt(struct api *api, struct listener *listener, int fd)
 {
     intake_open(api, fd);
-    lws_adopt_desc_t adopt = {.vh = api->vhost,
-                              .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
+    struct lws_vhost *secure = secure_vhost(api, listener);
+    lws_adopt_desc_t adopt = {.vh = secure ? secure : api->vhost,
+                              .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP |
+                                      (secure ? LWS_ADOPT_ALLOW_SSL : 0),
                               .fd.sockfd = fd,
                               .opaque = listener};
     lws_adopt_descriptor_vhost_via_info(&adopt);
@@ -200,7 +207,8 @@ static void announce_pages(const struct api *api)
         address_from_ip(&address, "127.0.0.1", address_port(&address));
     address_text(&address, text);
     if (address.ss_family != AF_UNIX)
-        log_info("api", "page at http://%s/", text);
+        log_info("api", "page at %s://%s/", secure_vhost(api, &api->engine) ? "https" : "http",
+                 text);
 }
 
 static bool is_near(const struct sockaddr_storage *address)

@@ -35,9 +35,9 @@ struct api {
     struct wheel wheel;
     struct queue *queue;
     struct lws_context *lws;
-    struct lws_vhost *vhost;
-    struct lws_protocols protocols[2]; /* one, and the end of the list */
-    char protocol_name[64];            /* as the last client called it (http.c) */
+    struct lws_vhost *vhost, *center_vhost, *engine_vhost; /* plain; with TLS */
+    struct lws_protocols protocols[2];                     /* one, and the end of the list */
+    char protocol_name[64]; /* as the last client called it (http.c) */
     struct listener center, engine;
     struct access *access;
     struct list visitors; /* connections that libwebsockets has not got yet (door.c) */

@@ -1,4 +1,5 @@
 #include "api/door.h"
+#include "api/secure.h"
 #include "api/socket.h"
 #include "base/address.h"
 #include "base/check.h"
@@ -103,7 +104,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
 void door_knock(struct api *api, struct listener *listener, int fd)
 {
-    if (!access_has_hashes(api->access)) {
+    if (!access_has_hashes(api->access) || secure_vhost(api, listener)) {
         api_adopt(api, listener, fd);
         return;
     }

@@ -2,7 +2,8 @@
  * taking them from the socket. libwebsockets wants to be told at once whether a WebSocket may open,
  * so a connection whose credentials take time to be checked is held until that is done. Only
  * while users with hashed passwords exist; what is let through is judged by http.c all the same.
- * Api loop's thread. */
+ * Under TLS nothing can be looked at: who comes while the password is being checked is answered
+ * 503, and is let in when it comes again. Api loop's thread. */
 #pragma once
 
 #include "api/api_private.h"

@@ -1,0 +1,79 @@
+#include "api/secure.h"
+#include "base/check.h"
+#include <openssl/ssl.h>
+#include <string.h>
+
+/* What no host name is, so that nobody chooses the vhost by its name. */
+static const char CENTER_NAME[] = "center api", ENGINE_NAME[] = "engine api";
+
+static const struct config_tls *center_tls(const struct api *api)
+{
+    return &api->options.config->center_api.listen.tls;
+}
+
+static const struct config_tls *engine_tls(const struct api *api)
+{
+    return &api->options.config->engine_api.listen.tls;
+}
+
+/* Before anything is decided. What SSL_set_SSL_CTX does not bring along is asked of the
+ * configuration's context. */
+static int use(SSL *ssl, int *alert, const struct config_tls *tls)
+{
+    SSL_CTX *context = tls->context;
+    *alert = SSL_AD_INTERNAL_ERROR;
+    if (!context || !SSL_set_SSL_CTX(ssl, context))
+        return SSL_CLIENT_HELLO_ERROR;
+    SSL_set_options(ssl, SSL_CTX_get_options(context));
+    SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), NULL);
+    SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(context));
+    SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(context));
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+static int on_center_hello(SSL *ssl, int *alert, void *api)
+{
+    return use(ssl, alert, center_tls(api));
+}
+
+static int on_engine_hello(SSL *ssl, int *alert, void *api)
+{
+    return use(ssl, alert, engine_tls(api));
+}
+
+void secure_on_context(struct api *api, struct ssl_ctx_st *context, const struct lws_vhost *vhost)
+{
+    bool center = strcmp(lws_get_vhost_name((struct lws_vhost *)vhost), CENTER_NAME) == 0;
+    SSL_CTX_set_client_hello_cb(context, center ? on_center_hello : on_engine_hello, api);
+    /* libwebsockets' own goes by the server's name to whichever vhost it finds first. */
+    SSL_CTX_set_tlsext_servername_callback(context, NULL);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+}
+
+static struct lws_vhost *open_vhost(struct api *api, const struct lws_context_creation_info *info,
+                                    const char *name)
+{
+    struct lws_context_creation_info own = *info;
+    own.vhost_name = name;
+    own.options |= LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
+    own.alpn = "http/1.1";
+    struct lws_vhost *vhost = lws_create_vhost(api->lws, &own);
+    CHECK(vhost != NULL);
+    return vhost;
+}
+
+void secure_open(struct api *api, const struct lws_context_creation_info *info)
+{
+    api->center_vhost = open_vhost(api, info, CENTER_NAME);
+    api->engine_vhost = open_vhost(api, info, ENGINE_NAME);
+}
+
+struct lws_vhost *secure_vhost(const struct api *api, const struct listener *listener)
+{
+    bool center = listener == &api->center;
+    const struct config_tls *tls = center ? center_tls(api) : engine_tls(api);
+    if (!tls->context)
+        return NULL;
+    return center ? api->center_vhost : api->engine_vhost;
+}
