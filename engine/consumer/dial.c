@@ -2,8 +2,10 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "consumer/private.h"
+#include "consumer/trust.h"
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +119,13 @@ static const char *host_header(const struct dial *dial, const char *numeric)
     return strlen(dial->address.text) <= HOST_HEADER_MAX ? dial->address.text : numeric;
 }
 
+/* Credentials go to nobody else: redirects are not followed, and dial_greet looks at the name. */
+static int flags(const struct dial *dial)
+{
+    int tls = LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK;
+    return LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (dial->consumer->trust ? tls : 0);
+}
+
 struct lws *dial_connect(struct dial *dial, const char *protocol, const char *method,
                          const char *path, void *user)
 {
@@ -127,9 +136,10 @@ struct lws *dial_connect(struct dial *dial, const char *protocol, const char *me
         .vhost = dial->consumer->vhost,
         .address = numeric,
         .port = dial->address.port,
-        .ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT, /* credentials go to nobody else */
+        .ssl_connection = flags(dial),
         .path = path,
         .host = host_header(dial, numeric),
+        .alpn = "http/1.1",
         .method = method,
         .local_protocol_name = protocol,
         .userdata = user,
@@ -137,4 +147,25 @@ struct lws *dial_connect(struct dial *dial, const char *protocol, const char *me
         .retry_and_idle_policy = &consumer_no_idle_policy,
     };
     return lws_client_connect_via_info(&info);
+}
+
+static bool is_trusted(const struct dial *dial, struct lws *wsi, char why[DIAL_WHY_MAX])
+{
+    const char *missing = trust_missing(wsi, dial->address.host);
+    if (missing)
+        snprintf(why, DIAL_WHY_MAX, "its certificate is not trusted: %s", missing);
+    return !missing;
+}
+
+int dial_greet(const struct dial *dial, struct lws *wsi, void *in, size_t len,
+               char why[DIAL_WHY_MAX])
+{
+    return is_trusted(dial, wsi, why) ? consumer_authorize(dial->consumer, in, len) : -1;
+}
+
+void dial_explain(const struct dial *dial, struct lws *wsi, const char *in, size_t len,
+                  char why[DIAL_WHY_MAX])
+{
+    if (is_trusted(dial, wsi, why))
+        snprintf(why, DIAL_WHY_MAX, "cannot connect: %.*s", (int)len, in ? in : "");
 }

@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 
-enum { ADDRESS_MAX = 261, DIAL_HOSTS_MAX = 8 };
+enum { ADDRESS_MAX = 261, DIAL_HOSTS_MAX = 8, DIAL_WHY_MAX = 160 };
 
 struct address {
     char text[ADDRESS_MAX + 1]; /* "HOST:PORT" as it was given */
@@ -44,3 +44,12 @@ bool dial_has_next(const struct dial *dial);
  * callbacks of `protocol` get. NULL when it failed at once; nobody is called back then. */
 struct lws *dial_connect(struct dial *dial, const char *protocol, const char *method,
                          const char *path, void *user);
+
+/* For LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER, with its arguments: adds the credentials if the
+ * peer is who it should be; else -1, and `why` says so. */
+int dial_greet(const struct dial *dial, struct lws *wsi, void *in, size_t len,
+               char why[DIAL_WHY_MAX]);
+
+/* For LWS_CALLBACK_CLIENT_CONNECTION_ERROR, with its text. */
+void dial_explain(const struct dial *dial, struct lws *wsi, const char *in, size_t len,
+                  char why[DIAL_WHY_MAX]);

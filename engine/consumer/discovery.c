@@ -13,7 +13,6 @@ enum {
     AGAIN_SPREAD_MS = 10000,
     LOST_MS = 1000,
     READ_CHUNK = 4096,
-    WHY_MAX = 160,
     ID_MAX = 64,
 };
 
@@ -34,7 +33,7 @@ struct discovery {
     struct lws *wsi; /* NULL when the answer is there, or the connection is lost */
     unsigned status; /* HTTP; 0: no answer */
     struct buf body;
-    char why[WHY_MAX];
+    char why[DIAL_WHY_MAX];
 };
 
 struct discovery *discovery_new(struct mix_consumer *consumer, const char *center)
@@ -95,7 +94,7 @@ static int on_body(struct discovery *d, const void *data, size_t len)
 
 static void on_failed(struct discovery *d, struct lws *wsi, const void *why, size_t len)
 {
-    snprintf(d->why, sizeof d->why, "cannot connect: %.*s", (int)len, why ? (const char *)why : "");
+    dial_explain(&d->dial, wsi, why, len, d->why);
     on_end(d, wsi);
 }
 
@@ -103,7 +102,7 @@ int discovery_on_lws(struct discovery *d, struct lws *wsi, int reason, void *in,
 {
     switch (reason) {
     case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
-        return consumer_authorize(d->consumer, in, len);
+        return dial_greet(&d->dial, wsi, in, len, d->why);
     case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
         on_failed(d, wsi, in, len);
         break;

@@ -5,6 +5,7 @@
 #include "consumer/discovery.h"
 #include "consumer/mix_node.h"
 #include "consumer/private.h"
+#include "consumer/trust.h"
 #include "proto/utf8.h"
 #include <errno.h>
 #include <signal.h>
@@ -170,6 +171,9 @@ static void free_options(struct mix_consumer_options *options)
     free((char *)options->center);
     free((char *)options->user);
     free((char *)options->password);
+    free((char *)options->ca);
+    free((char *)options->cert);
+    free((char *)options->key);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -181,6 +185,7 @@ static void on_handle_closed(uv_handle_t *handle)
         consumer->on_closed(consumer->on_closed_data);
     free_options(&consumer->options);
     free(consumer->authorization);
+    trust_free(consumer->trust);
     free(consumer);
 }
 
@@ -378,7 +383,8 @@ static int open_lws(struct mix_consumer *consumer)
     list_protocols(consumer->protocols);
     struct lws_context_creation_info info = {
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-                   LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES,
+                   LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES |
+                   (consumer->trust ? LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT : 0),
         .foreign_loops = loops,
         .port = CONTEXT_PORT_NO_LISTEN,
         .protocols = consumer->protocols,
@@ -388,6 +394,7 @@ static int open_lws(struct mix_consumer *consumer)
         .timeout_secs = HANDSHAKE_S,
         .connect_timeout_secs = CONNECT_S,
         .retry_and_idle_policy = &consumer_no_idle_policy,
+        .provided_client_ssl_ctx = consumer->trust,
         .pcontext = &consumer->lws,
     };
     lws_set_log_level(0, NULL);
@@ -435,6 +442,9 @@ static void copy_options(struct mix_consumer_options *to, const struct mix_consu
     to->center = xstrdup(from->center);
     to->user = copy_text(from->user);
     to->password = copy_text(from->password);
+    to->ca = copy_text(from->ca);
+    to->cert = copy_text(from->cert);
+    to->key = copy_text(from->key);
     to->topics = copy_topics(from->topics);
     if (to->timeout_ms == 0)
         to->timeout_ms = TIMEOUT_MS;
@@ -472,10 +482,15 @@ int mix_consumer_open(struct mix_consumer **out, uv_loop_t *loop,
     struct address center;
     if (!options->center || !address_parse(&center, options->center) || !good_topics(options))
         return -EINVAL;
+    struct ssl_ctx_st *trust = NULL;
+    if (trust_is_asked(options) && !(trust = trust_new(options)))
+        return -EKEYREJECTED;
     struct mix_consumer *consumer = xcalloc(1, sizeof *consumer);
     consumer->loop = loop;
+    consumer->trust = trust;
     int status = open_lws(consumer);
     if (status) {
+        trust_free(trust);
         free(consumer);
         return status;
     }

@@ -95,6 +95,10 @@ typedef void (*mix_reply_fn)(struct mix_node *node, const struct mix_reply *repl
 struct mix_consumer_options {
     const char *center;          /* "HOST:PORT" */
     const char *user, *password; /* for engines with access control */
+    const char *ca;              /* a file, PEM: TLS, to the center and to each node, whose
+                                  * certificates come from there and name the host that is connected
+                                  * to. NULL: no TLS */
+    const char *cert, *key;      /* with it, for engines with clientCA: files, PEM */
     const char *const *topics;   /* up to a NULL; consumed on every node. NULL: none */
     uint32_t timeout_ms;         /* for an answer; 10,000 */
     size_t backlog;              /* bytes of commands that wait to be sent to a node; 16 MiB */
@@ -109,7 +113,8 @@ struct mix_consumer_options {
 
 /* Begins on `loop`, which must outlive it, and returns at once. -EINVAL: no center or no valid
  * HOST:PORT, no on_event with topics, more than 1,000 topics, or a topic that is empty, longer than
- * 255 bytes, or not UTF-8; -ENOMEM. Silences libwebsockets' own log, in the whole process. */
+ * 255 bytes, or not UTF-8; -EKEYREJECTED: ca, cert or key cannot be used; -ENOMEM. Silences
+ * libwebsockets' own log, in the whole process. */
 MIX_CHECKED int mix_consumer_open(struct mix_consumer **consumer, uv_loop_t *loop,
                                   const struct mix_consumer_options *options);
 

@@ -184,7 +184,7 @@ static void tell_connected(struct mix_node *node)
 
 static void refuse_topics(struct mix_node *node, const char *method, const struct mix_reply *reply)
 {
-    char why[NODE_WHY_MAX];
+    char why[DIAL_WHY_MAX];
     snprintf(why, sizeof why, "%s failed: %d %s", method, reply->code, reply->message);
     break_off(node, LWS_CLOSE_STATUS_NORMAL, why);
 }
@@ -391,9 +391,9 @@ static void on_open(struct mix_node *node)
 
 static void on_connect_failed(struct mix_node *node, struct lws *wsi, const char *why, size_t len)
 {
+    dial_explain(&node->dial, wsi, why, len, node->why);
     lws_set_wsi_user(wsi, NULL);
     node->wsi = NULL;
-    snprintf(node->why, sizeof node->why, "cannot connect: %.*s", (int)len, why ? why : "");
     consumer_wake(node->consumer);
 }
 
@@ -417,7 +417,7 @@ int node_on_lws(struct mix_node *node, struct lws *wsi, int reason, void *in, si
 {
     switch (reason) {
     case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
-        return consumer_authorize(node->consumer, in, len);
+        return dial_greet(&node->dial, wsi, in, len, node->why);
     case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
         on_connect_failed(node, wsi, in, len);
         break;

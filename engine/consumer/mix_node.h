@@ -11,7 +11,6 @@ enum {
     NODE_PENDING_MAX = 65536, /* commands without an answer */
     NODE_HOLD_BYTES = 1 << 20,
     NODE_HOLD_PENDING = 16384,
-    NODE_WHY_MAX = 160,
 };
 
 enum node_state {
@@ -48,7 +47,7 @@ struct mix_node {
     struct outbox outbox;
     struct replies replies;
     struct inbox inbox;
-    char why[NODE_WHY_MAX]; /* the connection was lost */
+    char why[DIAL_WHY_MAX]; /* the connection was lost */
 };
 
 /* ---- for the consumer ---- */

@@ -34,6 +34,7 @@ struct mix_consumer {
     void *on_retired_data;
     struct lws_context *lws;
     struct lws_vhost *vhost;
+    struct ssl_ctx_st *trust; /* NULL: no TLS */
     struct lws_protocols protocols[3];
     struct discovery *discovery;
     struct list nodes;

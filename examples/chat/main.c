@@ -9,9 +9,11 @@
 #include <sysexits.h>
 
 static const char USAGE[] =
-    "usage: chat [--center HOST:PORT] [--db URL] [--create] [--user NAME --password TEXT]\n"
+    "usage: chat [--center HOST:PORT] [--ca FILE] [--db URL] [--create]\n"
+    "            [--user NAME --password TEXT]\n"
     "\n"
     "  --center HOST:PORT  the engine's center; 127.0.0.1:6787\n"
+    "  --ca FILE           TLS, to engines whose certificates this one (PEM) has issued\n"
     "  --db URL            the table of users; $CHAT_DB, or sqlite:chat.db\n"
     "                        sqlite:FILE  made when it is missing, with user1 and user2,\n"
     "                                     password 123456\n"
@@ -22,24 +24,23 @@ static const char USAGE[] =
     "  --help              this text\n";
 
 struct options {
-    const char *center, *db, *user, *password;
+    const char *center, *ca, *db, *user, *password;
     bool create, help;
 };
 
 static bool parse(struct options *options, int argc, char **argv)
 {
     static const struct option table[] = {
-        {"center", required_argument, NULL, 'c'},
-        {"db", required_argument, NULL, 'd'},
-        {"create", no_argument, NULL, 'n'},
-        {"user", required_argument, NULL, 'u'},
-        {"password", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"center", required_argument, NULL, 'c'}, {"ca", required_argument, NULL, 'a'},
+        {"db", required_argument, NULL, 'd'},     {"create", no_argument, NULL, 'n'},
+        {"user", required_argument, NULL, 'u'},   {"password", required_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         if (c == 'c')
             options->center = optarg;
+        else if (c == 'a')
+            options->ca = optarg;
         else if (c == 'd')
             options->db = optarg;
         else if (c == 'n')
@@ -81,6 +82,7 @@ static int run(const struct options *options, const struct db_url *url)
     if (status == EX_OK) {
         status = service_run(&(struct service_options){
             .center = options->center,
+            .ca = options->ca,
             .user = options->user,
             .password = options->password,
             .users = users,

@@ -141,6 +141,7 @@ static int open_consumer(struct service *service, const struct service_options *
         .center = options->center,
         .user = options->user,
         .password = options->password,
+        .ca = options->ca,
         .topics = chat_topics,
         .on_event = chat_on_event,
         .on_notice = on_notice,
@@ -150,9 +151,12 @@ static int open_consumer(struct service *service, const struct service_options *
     int failed = mix_consumer_open(&service->consumer, &service->loop, &consumer);
     if (failed == -EINVAL)
         log_line("--center %s: not a HOST:PORT", options->center);
+    else if (failed == -EKEYREJECTED)
+        log_line("--ca %s: no certificates (PEM) can be read there", options->ca);
     else if (failed)
         log_line("cannot start: %s", strerror(-failed));
-    return failed == -EINVAL ? EX_USAGE : failed ? EX_OSERR : 0;
+    bool usage = failed == -EINVAL || failed == -EKEYREJECTED;
+    return usage ? EX_USAGE : failed ? EX_OSERR : 0;
 }
 
 static void start(struct service *service, const struct service_options *options)

@@ -6,6 +6,7 @@
 
 struct service_options {
     const char *center, *user, *password; /* the latter two may be NULL */
+    const char *ca;                       /* NULL: no TLS */
     struct users **users;                 /* connections, which are closed in the end */
     size_t users_count;
 };

@@ -355,6 +355,9 @@ static void read_arguments(int argc, char **argv, struct mix_consumer_options *o
         {"backlog", required_argument, NULL, 'b'},
         {"user", required_argument, NULL, 'u'},
         {"password", required_argument, NULL, 'p'},
+        {"ca", required_argument, NULL, 'a'},
+        {"cert", required_argument, NULL, 's'},
+        {"key", required_argument, NULL, 'k'},
         {"echo", no_argument, NULL, 'e'},
         {0},
     };
@@ -372,6 +375,12 @@ static void read_arguments(int argc, char **argv, struct mix_consumer_options *o
             options->user = optarg;
         else if (c == 'p')
             options->password = optarg;
+        else if (c == 'a')
+            options->ca = optarg;
+        else if (c == 's')
+            options->cert = optarg;
+        else if (c == 'k')
+            options->key = optarg;
         else if (c == 'e')
             probe.echo = true;
         else
