@@ -117,9 +117,10 @@ def place(at):
 
 
 class Client:
-    """A connection to one port (`place`); `handshake` makes it a WebSocket. `first`: bytes sent at once."""
+    """A connection to one port (`place`); `handshake` makes it a WebSocket. `first`: bytes sent at once;
+    `tls`: makes what stands in for the socket from there on (tls.over)."""
 
-    def __init__(self, port, *, timeout=10, source=None, receive_buffer=None, first=b""):
+    def __init__(self, port, *, timeout=10, source=None, receive_buffer=None, first=b"", tls=None):
         family, address = place(port)
         self.sock = socket.socket(family)
         if receive_buffer:
@@ -136,6 +137,8 @@ class Client:
         try:
             self.sock.connect(address)
             self.sock.sendall(first)
+            if tls:
+                self.sock = tls(self.sock)
         except BaseException:
             self.sock.close()
             raise
