@@ -272,6 +272,7 @@ static void parses_urls_as_go_does(void **state)
                 "  ['http://h%41/'] = 'invalid URL escape \"%41\"', ['/%zz'] = 'invalid URL escape "
                 "\"%zz\"',\n"
                 "  ['/%'] = 'invalid URL escape \"%\"', ['/#%4'] = 'invalid URL escape \"%4\"',\n"
+                "  ['/#%\\nz'] = 'invalid URL escape \"%\\\\x0az\"',\n"
                 "  ['http://u|@h'] = 'net/url: invalid userinfo',\n"
                 "  ['/a\\nb'] = 'invalid control character in URL', ['/\\127'] = 'invalid control "
                 "character'} do\n"

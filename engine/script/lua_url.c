@@ -75,6 +75,28 @@ static struct text cut(struct text *rest, char c)
 
 /* Escapes */
 
+/* Control characters would make several lines of one in a log. */
+static void push_quoted(lua_State *L, struct text t)
+{
+    luaL_Buffer out;
+    luaL_buffinit(L, &out);
+    luaL_addchar(&out, '"');
+    for (; t.len > 0; t = tail(t, 1)) {
+        unsigned char c = (unsigned char)*t.data;
+        if (c == '"' || c == '\\')
+            luaL_addchar(&out, '\\');
+        if (c >= 0x20 && c != 0x7f) {
+            luaL_addchar(&out, *t.data);
+            continue;
+        }
+        luaL_addstring(&out, "\\x");
+        luaL_addchar(&out, "0123456789abcdef"[c >> 4]);
+        luaL_addchar(&out, "0123456789abcdef"[c & 15]);
+    }
+    luaL_addchar(&out, '"');
+    luaL_pushresult(&out);
+}
+
 static bool must_escape(char c, enum part part)
 {
     if (is_alpha(c) || is_digit(c) || is_one_of(c, "-_.~"))
@@ -101,7 +123,7 @@ static bool is_escape(struct text t)
 
 static char escape_value(struct text t)
 {
-    return (char)(hex_value(t.data[1]) << 4 | hex_value(t.data[2]));
+    return (char)(hex_value(t.data[1]) * 16 + hex_value(t.data[2]));
 }
 
 /* In a host only bytes beyond ASCII may be escaped, in a zone also what a host cannot hold, and
@@ -118,10 +140,9 @@ static bool allowed_escape(struct text t, enum part part)
 
 static bool escape_fault(lua_State *L, struct text t)
 {
-    lua_pushliteral(L, "invalid URL escape \"");
-    lua_pushlstring(L, t.data, t.len < 3 ? t.len : 3);
-    lua_pushliteral(L, "\"");
-    lua_concat(L, 3);
+    lua_pushliteral(L, "invalid URL escape ");
+    push_quoted(L, head(t, t.len < 3 ? t.len : 3));
+    lua_concat(L, 2);
     return false;
 }
 
@@ -452,28 +473,6 @@ static void push_empty_result(lua_State *L)
     lua_setfield(L, -2, "force_query");
     lua_newtable(L);
     lua_setfield(L, -2, "query");
-}
-
-/* Control characters would make several lines of one in a log. */
-static void push_quoted(lua_State *L, struct text t)
-{
-    luaL_Buffer out;
-    luaL_buffinit(L, &out);
-    luaL_addchar(&out, '"');
-    for (; t.len > 0; t = tail(t, 1)) {
-        unsigned char c = (unsigned char)*t.data;
-        if (c == '"' || c == '\\')
-            luaL_addchar(&out, '\\');
-        if (c >= 0x20 && c != 0x7f) {
-            luaL_addchar(&out, *t.data);
-            continue;
-        }
-        luaL_addstring(&out, "\\x");
-        luaL_addchar(&out, "0123456789abcdef"[c >> 4]);
-        luaL_addchar(&out, "0123456789abcdef"[c & 15]);
-    }
-    luaL_addchar(&out, '"');
-    luaL_pushresult(&out);
 }
 
 static int parse_url(lua_State *L)
