@@ -11,8 +11,8 @@
 /* Takes the descriptor: hands it to api_adopt at once or later, or closes it. */
 void door_knock(struct api *api, struct listener *listener, int fd);
 
-/* Credentials have been checked (access.h). */
-void door_on_checked(void *api);
+/* Credentials have been checked (access.h). `data`: the api. */
+void door_on_checked(void *data);
 
 /* Closes the connections that are held. */
 void door_close(struct api *api);

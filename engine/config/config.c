@@ -421,10 +421,11 @@ static struct config *parse(const char *file, const char *text, size_t len,
         config_merge(&reader, &config_root, draft, draft_of(running));
     if (!reader.errors)
         load_certificates(&reader, &draft->config);
-    if (reader.errors)
+    bool failed = reader.errors > 0;
+    if (failed)
         free_draft(draft);
     config_reader_fini(&reader);
-    return reader.errors ? NULL : &draft->config;
+    return failed ? NULL : &draft->config;
 }
 
 struct config *config_parse(const char *file, const char *text, size_t len, config_report *report,

@@ -8,7 +8,7 @@ struct config_quoted config_quote(const char *text)
     struct config_quoted out;
     size_t len = 0, at = 0;
     out.text[len++] = '\'';
-    for (; text[at] && at < CONFIG_QUOTE_MAX; at++) {
+    for (; at < CONFIG_QUOTE_MAX && text[at]; at++) {
         unsigned char c = (unsigned char)text[at];
         out.text[len++] = c < ' ' || c == 0x7f ? '?' : text[at];
     }

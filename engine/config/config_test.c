@@ -1240,9 +1240,9 @@ static void test_passwords(void **state)
         "$y$j9T$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
         "$gy$j9T$Tkab04y0ndLhfn.MOiaAw/$mjQReyQl7NkrbaO3.FvWALlkQzRXjREwihdrGJ18rD0",
         "$7$CU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
-        "$6$rounds=1000$qqYnpQ35RFSfH51j$"
-        "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrzdYh."
-        "U/DSzX66CrAVoTTB7HzOVRriq.",
+        ("$6$rounds=1000$qqYnpQ35RFSfH51j$"
+         "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrzdYh."
+         "U/DSzX66CrAVoTTB7HzOVRriq."),
         "$5$nRODCRGDFY9oHi1m9$sq0J2fhBRrQ/s3e1xU45Jgg8FD3YZbOQH7j3W.Z4lJ5",
         "$1$.YlN5MSi$RYl3x/qt4QX7Ls1AcHLSP1",
     };

@@ -1129,10 +1129,10 @@ static void frames_are_built_in_place(void **state)
     for (size_t i = 0; i < 65537; i++)
         buf_append_char(&payload, (char)(i * 7));
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        size_t begun = build_frame(&out, &payload, lengths[i], NULL);
+        build_frame(&out, &payload, lengths[i], NULL);
         ws_encode(&want, WS_OP_BINARY, payload.data, lengths[i]);
         assert_int_equal(out.len, want.len);
-        begun = build_frame(&out, &payload, lengths[i], key);
+        size_t begun = build_frame(&out, &payload, lengths[i], key);
         check_masked(out.data + begun, out.len - begun, &payload, lengths[i]);
         out.len = begun;
     }

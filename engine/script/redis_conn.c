@@ -207,7 +207,9 @@ static void take_replies(struct redis_conn *conn)
             on_reply(conn, reply);
             freeReplyObject(reply);
         }
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it is there until on_closed */
     } while (reply && conn->stage != REDIS_ENDED);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): as above */
     if (conn->reader->len > REDIS_REPLY_MAX)
         redis_conn_end(conn, "a reply is larger than 64 MiB");
 }

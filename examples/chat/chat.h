@@ -14,7 +14,7 @@ struct chat {
 /* The queues that the script fills, up to a NULL. */
 extern const char *const chat_topics[];
 
-void chat_on_event(struct mix_node *node, const struct mix_event *event, void *chat);
+void chat_on_event(struct mix_node *node, const struct mix_event *event, void *data);
 
 /* For commands whose answer changes nothing: says what should not happen. */
-void chat_on_reply(struct mix_node *node, const struct mix_reply *reply, void *chat);
+void chat_on_reply(struct mix_node *node, const struct mix_reply *reply, void *data);

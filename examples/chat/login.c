@@ -190,6 +190,7 @@ static void on_retry(uv_timer_t *timer)
     for (bool was_last = !last; !was_last;) {
         struct session *session = TAILQ_FIRST(&login->unsure);
         was_last = session == last;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget unlinks what it frees */
         deliver(session); /* puts it behind `last`, or takes it away */
     }
     if (TAILQ_EMPTY(&login->unsure))

@@ -22,7 +22,7 @@ struct online *online_open(uv_loop_t *loop, struct pool *pool);
 void online_set(struct online *online, int64_t user, bool value);
 
 /* The same, and reports how it went, later and once. */
-void online_set_and_tell(struct online *online, int64_t user, bool value, online_fn on_written,
+void online_set_and_tell(struct online *online, int64_t user, bool value, online_fn on_told,
                          void *data);
 
 /* Flags that are not yet as ordered. */

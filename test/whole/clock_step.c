@@ -24,28 +24,28 @@ __attribute__((constructor)) static void map_step(void)
         step = at;
 }
 
-int clock_gettime(clockid_t id, struct timespec *now)
+int clock_gettime(clockid_t clock_id, struct timespec *tp)
 {
-    int status = (int)syscall(SYS_clock_gettime, id, now);
-    if (status == 0 && step && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-        now->tv_sec += *step;
+    int status = (int)syscall(SYS_clock_gettime, clock_id, tp);
+    if (status == 0 && step && (clock_id == CLOCK_REALTIME || clock_id == CLOCK_REALTIME_COARSE))
+        tp->tv_sec += *step;
     return status;
 }
 
-int gettimeofday(struct timeval *restrict now, void *restrict zone)
+int gettimeofday(struct timeval *restrict tv, void *restrict tz)
 {
-    (void)zone;
+    (void)tz;
     struct timespec at;
     int status = clock_gettime(CLOCK_REALTIME, &at);
-    *now = (struct timeval){at.tv_sec, at.tv_nsec / 1000};
+    *tv = (struct timeval){at.tv_sec, at.tv_nsec / 1000};
     return status;
 }
 
-time_t time(time_t *out)
+time_t time(time_t *timer)
 {
     struct timespec at;
     (void)clock_gettime(CLOCK_REALTIME, &at);
-    if (out)
-        *out = at.tv_sec;
+    if (timer)
+        *timer = at.tv_sec;
     return at.tv_sec;
 }

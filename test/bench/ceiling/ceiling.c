@@ -74,6 +74,7 @@ static void bytes_add(struct bytes *bytes, const char *data, size_t len)
         bytes->cap = (uint32_t)(bytes->len + len) * 2;
         bytes->data = xrealloc(bytes->data, bytes->cap);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): none without any room has any len */
     memcpy(bytes->data + bytes->len, data, len);
     bytes->len += (uint32_t)len;
 }

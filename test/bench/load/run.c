@@ -152,7 +152,7 @@ static unsigned choose_loops(const struct run *run, uint32_t per_table)
 
 static void make_clients(struct group *group)
 {
-    group->clients = xcalloc(group->count ? group->count : 1, group->role ? group->role->size : 1);
+    group->clients = xcalloc(group->count ? group->count : 1, group->role->size);
     for (uint32_t i = 0; i < group->count; i++) {
         struct client *client = client_of(group, i);
         client->group = group;
