@@ -5,8 +5,7 @@
 #include "proto/deflate_offer.h"
 
 #include "base/check.h"
-#include <stdlib.h>
-#include <string.h>
+#include "exact.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -51,13 +50,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     bool takeover = data[0] & 1;
-    char *exact = malloc(size);
-    memcpy(exact, data + 1, size - 1);
-    struct handshake h = request(exact, size - 1);
+    static struct exact exact;
+    struct handshake h = request(exact_copy(&exact, data + 1, size - 1), size - 1);
     if (deflate_offer_read(&h, takeover, &terms, &answer) == DEFLATE_OFFER_ACCEPTED) {
         check_terms(&terms, takeover);
         check_again(&answer, &terms, takeover);
     }
-    free(exact);
     return 0;
 }

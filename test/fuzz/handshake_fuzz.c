@@ -5,21 +5,17 @@
 
 #include "base/address.h"
 #include "base/check.h"
+#include "exact.h"
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Of a block of exactly that size, so that a read beyond it is seen; *block is the caller's. */
-static enum handshake_result parse(struct handshake *h, const uint8_t *data, size_t len,
-                                   char **block)
+static enum handshake_result parse(struct handshake *h, struct exact *exact, const uint8_t *data,
+                                   size_t len)
 {
-    *block = calloc(1, len ? len : 1);
-    if (len > 0)
-        memcpy(*block, data, len);
-    enum handshake_result result = handshake_parse(h, *block, len);
-    CHECK(len == 0 || memcmp(*block, data, len) == 0);
+    const char *block = exact_copy(exact, data, len);
+    enum handshake_result result = handshake_parse(h, block, len);
+    CHECK(len == 0 || memcmp(block, data, len) == 0);
     return result;
 }
 
@@ -27,10 +23,9 @@ static enum handshake_result parse(struct handshake *h, const uint8_t *data, siz
 static bool answered(const uint8_t *data, size_t len, enum handshake_result whole,
                      const struct handshake *of_whole)
 {
-    struct handshake h;
-    char *block;
-    enum handshake_result result = parse(&h, data, len, &block);
-    free(block);
+    static struct handshake h;
+    static struct exact prefix;
+    enum handshake_result result = parse(&h, &prefix, data, len);
     if (result == HANDSHAKE_MORE)
         return false;
     CHECK(result == whole);
@@ -132,9 +127,9 @@ static void check_refused(const struct handshake *h)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct handshake h;
-    char *block;
-    enum handshake_result result = parse(&h, data, size, &block);
+    static struct handshake h;
+    static struct exact whole;
+    enum handshake_result result = parse(&h, &whole, data, size);
     size_t first = first_answer(data, size, result, &h);
     CHECK(result != HANDSHAKE_MORE || size < HANDSHAKE_HEAD_MAX);
     if (result == HANDSHAKE_MORE)
@@ -143,10 +138,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(first > 0);
     if (result == HANDSHAKE_OK) {
         CHECK(first == h.head_len);
-        check_accepted(&h, block);
+        check_accepted(&h, h.method.data); /* which the block begins with */
     }
     if (result == HANDSHAKE_BAD)
         check_refused(&h);
-    free(block);
     return 0;
 }

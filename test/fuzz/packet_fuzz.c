@@ -1,10 +1,14 @@
 /* The packet loop: bytes of a client through read buffer, protocol_input, protocol_decode and
  * on_message of a script that does everything right and wrong a script can do (packet.lua). The
  * input is cut into pieces by its own bytes. Whatever happened, nothing is left when the client has
- * gone, and each on_connect had its on_close. */
+ * gone, and each on_connect had its on_close.
+ *
+ * A second target is made of this (PACKET_PROTOCOL), where the engine itself speaks WebSocket and
+ * the script sees messages (websocket.lua). There an input that is no request comes after one. */
 #include "base/check.h"
 #include "base/log.h"
 #include "mesh/mesh_local.h"
+#include "net/tally.h"
 #include "queue/gate.h"
 #include "script/lua_modules.h"
 #include "script/session.h"
@@ -30,6 +34,7 @@ static struct {
     struct conns conns;
     struct mailbox box, api_box;
     struct mailbox *boxes[1];
+    struct tally *tallies[1];
     struct worker_stats stats;
     struct server_stats server_stats;
     struct pulse pulse;
@@ -97,6 +102,7 @@ static void start(void)
     mailbox_open(&w.box, &w.loop, on_message, NULL);
     mailbox_open(&w.api_box, &w.loop, on_entry, NULL);
     w.boxes[0] = &w.box;
+    w.tallies[0] = tally_new(0);
     w.server_stats.send_duration = summary_new(1000, 1);
     w.env = (struct script_env){.node = 1,
                                 .loop = &w.loop,
@@ -108,6 +114,7 @@ static void start(void)
                                 .api_box = &w.api_box,
                                 .mesh = mesh_local_new(1, w.boxes, 1),
                                 .gates = gates_new(10, 10),
+                                .tallies = w.tallies,
                                 .pulse = &w.pulse,
                                 .stats = &w.stats,
                                 .servers = &w.server_stats,
@@ -116,7 +123,13 @@ static void start(void)
     list_init(&w.env.all);
     list_init(&w.env.ready);
     list_init(&w.env.ready_timers);
+    static char *none[] = {NULL};
     w.server = (struct config_server){.entry = (char *)PACKET_SCRIPT,
+                                      .protocol = PACKET_PROTOCOL,
+                                      .origins = none,
+                                      .trusted_proxies = none,
+                                      .limits.exempt = none,
+                                      .compression = {.on = true, .context_takeover = true},
                                       .max_message_size = 1000,
                                       .max_backlog = 100000,
                                       .read_ahead = 100,
@@ -135,6 +148,7 @@ static void turn(void)
 {
     for (bool left = true; left;) {
         uv_run(&w.loop, UV_RUN_NOWAIT);
+        conns_read_on(&w.conns);
         left = script_env_turn(&w.env, 100);
         left |= conns_flush(&w.conns, 100);
         left |= conns_flush_fan_out(&w.conns, 100);
@@ -166,6 +180,18 @@ static void feed(int fd, const uint8_t *data, size_t size)
     }
 }
 
+static const char upgrade[] = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+                              "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                              "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+
+static void speak(int fd, const uint8_t *data, size_t size)
+{
+    if (PACKET_PROTOCOL == CONFIG_PROTOCOL_WEBSOCKET && (size == 0 || data[0] != 'G'))
+        feed(fd, (const uint8_t *)upgrade, sizeof upgrade - 1);
+    feed(fd, data, size);
+}
+
 static long global(const char *name)
 {
     lua_getglobal(w.vm->L, name);
@@ -182,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     struct msg_accepted accepted = {.fd = pair[0], .peer.ss_family = AF_INET};
     CHECK(session_open(w.vm, &accepted));
-    feed(pair[1], data, size);
+    speak(pair[1], data, size);
     if (size % 2)
         let_go();
     turn();
@@ -190,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     turn();
     let_go();
     close(pair[1]);
-    for (int i = 0; i < 100 && !list_empty(&w.env.all); i++)
+    for (size_t i = 0; i < 100 + 10 * size && !list_empty(&w.env.all); i++)
         turn();
     CHECK(list_empty(&w.env.all));
     CHECK(counter_get(&w.stats.connections) == 0 && counter_get(&w.stats.contexts) == 0);

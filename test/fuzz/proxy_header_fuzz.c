@@ -4,21 +4,17 @@
 
 #include "base/address.h"
 #include "base/check.h"
+#include "exact.h"
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Of a block of exactly that size, so that a read beyond it is seen. */
 static enum proxy_header_result parse(struct proxy_header *header, const uint8_t *data, size_t len)
 {
-    char *block = calloc(1, len ? len : 1);
-    if (len > 0)
-        memcpy(block, data, len);
+    static struct exact exact;
+    const char *block = exact_copy(&exact, data, len);
     enum proxy_header_result result = proxy_header_parse(header, block, len);
     CHECK(len == 0 || memcmp(block, data, len) == 0);
-    free(block);
     return result;
 }
 

@@ -1,14 +1,13 @@
 /* The same stream is decoded whole and in pieces, with the sizes of the pieces chosen by the input:
  * the events must be the same, and the decoder's promises about memory and bytes left must hold.
+ * Two targets are made of this, with compressed messages (WS_PACKED) and without.
  *
- * Input: byte 0 is the limit on messages (an exponent) and, in bits 5 and 6, whether messages may
- * be compressed and whether a context is kept; byte 1 the number of piece sizes that follow; then
- * the stream. */
+ * Input: byte 0 is the limit on messages (an exponent) and, in bit 6, whether a context is kept;
+ * byte 1 the number of piece sizes that follow; then the stream. */
 #include "proto/ws.h"
 
 #include "base/check.h"
-#include <stdlib.h>
-#include <string.h>
+#include "exact.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,7 +15,7 @@ enum { SCRATCH_MAX = 64 * 1024 };
 
 struct setting {
     uint64_t max;
-    bool packed, keeps;
+    bool keeps;
 };
 
 struct cuts {
@@ -26,11 +25,14 @@ struct cuts {
 
 struct run {
     struct ws_decoder decoder;
-    struct deflate_pool *pool;
     struct deflate *deflate; /* NULL: no compression */
-    struct buf scratch, uneaten, log;
+    struct buf uneaten, log;
     bool over;
 };
+
+/* As in a worker, all have these in common. */
+static struct deflate_pool *pool;
+static struct buf scratch;
 
 static void check_item(const struct run *run, enum ws_event event, const struct ws_item *item)
 {
@@ -59,23 +61,20 @@ static void record(struct run *run, enum ws_event event, const struct ws_item *i
         buf_append(&run->log, item->data, item->len);
 }
 
-/* From a block of exactly that size, so that a read beyond it is seen. */
 static enum ws_event decode_exactly(struct run *run)
 {
+    static struct exact exact;
     struct ws_item item = {0};
     size_t len = run->uneaten.len, eaten;
-    char *exact = malloc(len ? len : 1);
-    if (len > 0)
-        memcpy(exact, run->uneaten.data, len);
-    enum ws_event event = ws_decode(&run->decoder, &run->scratch, exact, len, &eaten, &item);
+    const char *copy = exact_copy(&exact, run->uneaten.data, len);
+    enum ws_event event = ws_decode(&run->decoder, &scratch, copy, len, &eaten, &item);
     CHECK(eaten <= len);
-    CHECK(len == 0 || memcmp(exact, run->uneaten.data, len) == 0);
+    CHECK(len == 0 || memcmp(copy, run->uneaten.data, len) == 0);
     CHECK(event == WS_MORE || eaten > 0);
     if (event != WS_MORE)
         record(run, event, &item);
     CHECK(!run->over || eaten == len);
     buf_consume(&run->uneaten, eaten);
-    free(exact);
     return event;
 }
 
@@ -99,7 +98,7 @@ static void feed(struct run *run, const uint8_t *data, size_t len)
     while (decode_exactly(run) != WS_MORE)
         continue;
     CHECK(run->uneaten.len <= WS_UNEATEN_MAX);
-    CHECK(run->scratch.cap <= decoder->max_message || run->scratch.cap <= SCRATCH_MAX);
+    CHECK(scratch.cap <= decoder->max_message || scratch.cap <= SCRATCH_MAX);
     if (decoder->begun)
         check_bounds(decoder->begun, decoder->max_message);
 }
@@ -110,9 +109,8 @@ static struct run run_new(const struct setting *setting)
     const struct deflate_terms terms = {setting->keeps, setting->keeps, 15, 15};
     struct run run = {0};
     ws_decoder_init(&run.decoder, setting->max);
-    if (setting->packed) {
-        run.pool = deflate_pool_new();
-        run.deflate = deflate_new(run.pool, &terms);
+    if (WS_PACKED) {
+        run.deflate = deflate_new(pool, &terms);
         ws_decoder_inflate(&run.decoder, run.deflate);
     }
     return run;
@@ -136,8 +134,8 @@ static void run_fini(struct run *run)
 {
     ws_decoder_fini(&run->decoder);
     deflate_free(run->deflate);
-    deflate_pool_free(run->pool);
-    buf_free(&run->scratch);
+    if (scratch.cap > SCRATCH_MAX)
+        buf_free(&scratch);
     buf_free(&run->uneaten);
     buf_free(&run->log);
 }
@@ -152,30 +150,23 @@ static void compare(const struct run *a, const struct run *b)
     CHECK(begun_len(a) == begun_len(b));
 }
 
-static void pack(struct buf *out, const uint8_t *data, size_t size)
-{
-    struct deflate_pool *pool = deflate_pool_new();
-    deflate_pack_once(pool, 9 + size % 7, out, data, size);
-    deflate_pool_free(pool);
-}
-
 /* What goes out must come in again, once it has a key. */
-static void check_round_trip(const uint8_t *data, size_t size, bool packed)
+static void check_round_trip(const uint8_t *data, size_t size)
 {
     struct buf frame = {0}, payload = {0};
     char header[WS_HEADER_MAX];
-    if (packed)
-        pack(&payload, data, size);
+    if (WS_PACKED)
+        deflate_pack_once(pool, 9 + size % 7, &payload, data, size);
     else
         buf_append(&payload, data, size);
-    size_t start = packed ? ws_header_packed(header, WS_OP_BINARY, payload.len)
-                          : ws_header(header, WS_OP_BINARY, payload.len);
+    size_t start = WS_PACKED ? ws_header_packed(header, WS_OP_BINARY, payload.len)
+                             : ws_header(header, WS_OP_BINARY, payload.len);
     header[1] |= (char)0x80;
     buf_append(&frame, header, start);
     buf_append(&frame, "\0\0\0", 4);
     buf_append(&frame, payload.data, payload.len);
     buf_free(&payload);
-    const struct setting setting = {.max = size, .packed = packed};
+    const struct setting setting = {.max = size};
     const struct cuts whole = {NULL, 0};
     struct run run = decode(&setting, (const uint8_t *)frame.data, frame.len, &whole);
     CHECK(run.log.len > size && memcmp(run.log.data + run.log.len - size, data, size) == 0);
@@ -188,8 +179,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size - 2 < data[1] % 8u)
         return 0;
-    const struct setting setting = {(UINT64_C(1) << data[0] % 32) - 1, data[0] & 0x20,
-                                    data[0] & 0x40};
+    if (WS_PACKED && !pool)
+        pool = deflate_pool_new();
+    const struct setting setting = {(UINT64_C(1) << data[0] % 32) - 1, data[0] & 0x40};
     const struct cuts whole = {NULL, 0}, pieces = {data + 2, data[1] % 8};
     const uint8_t *stream = data + 2 + pieces.count;
     size_t len = size - 2 - pieces.count;
@@ -198,6 +190,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     compare(&a, &b);
     run_fini(&a);
     run_fini(&b);
-    check_round_trip(stream, len, setting.packed);
+    check_round_trip(stream, len);
     return 0;
 }
