@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds every preset, runs every test. The last lines are ctest's.
+# Installs what the tests need, builds every preset, runs the analysis and every test. The last lines are ctest's.
 #   scripts/test.sh           everything
 #   scripts/test.sh release   one preset alone: release, release-clang, asan, tsan, fuzz
 set -euo pipefail
@@ -18,6 +18,13 @@ for preset in "${presets[@]}"; do
 done
 
 status=0
+if [[ $# -eq 0 ]]; then
+    echo "== analysis"
+    scripts/analyse.sh || {
+        status=1
+        failed+=" analysis"
+    }
+fi
 for preset in "${presets[@]}"; do
     echo "== $preset: tests"
     select=()
