@@ -5,6 +5,16 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+/* Paths and names of the file may have any character; a report is one line. */
+static void blot_controls(struct buf *line)
+{
+    for (size_t i = 0; i < line->len; i++) {
+        unsigned char c = (unsigned char)line->data[i];
+        if (c < ' ' || c == 0x7f)
+            line->data[i] = '?';
+    }
+}
+
 __attribute__((format(printf, 4, 0))) static void report(struct config_reader *reader,
                                                          bool is_error, const yaml_mark_t *mark,
                                                          const char *format, va_list args)
@@ -18,6 +28,7 @@ __attribute__((format(printf, 4, 0))) static void report(struct config_reader *r
     if (reader->path.len)
         buf_append_str(&line, ": ");
     buf_vprintf(&line, format, args);
+    blot_controls(&line);
     buf_append_char(&line, '\0');
     reader->errors += is_error;
     reader->report(is_error, line.data, reader->report_data);

@@ -844,6 +844,9 @@ static const struct {
     {"engine: {servers: [{bind: 'unix:/run/a'}, {port: 1, bind: 'unix:/run/a'}]}",
      "1:50: error: engine.servers[1] (unix:/run/a, line 1) and engine.servers[0] (unix:/run/a, "
      "line 1) want the same socket; change one of them"},
+    {"engine: {servers: [{bind: \"unix:/a\\nb\"}, {bind: \"unix:/a\\nb\"}]}",
+     "1:49: error: engine.servers[1] (unix:/a?b, line 1) and engine.servers[0] (unix:/a?b, "
+     "line 1) want the same socket; change one of them"},
     {"engine: {servers: [{bind: unix:" LONG_PATH "}]}",
      "1:27: error: the socket's path has 108 bytes, and the system takes 107: " LONG_PATH
      "; choose a shorter one"},
