@@ -158,7 +158,10 @@ static void begin_handshake(struct preface *preface)
 
 static void header_over(struct preface *preface)
 {
-    if (preface->accepted->tls)
+    struct prefaces *prefaces = preface->prefaces;
+    if (!prefaces->on_peer(prefaces->owner, preface->accepted))
+        finish(preface, "");
+    else if (preface->accepted->tls)
         begin_handshake(preface);
     else
         finish(preface, NULL);
@@ -248,9 +251,10 @@ void preface_open(struct prefaces *prefaces, struct msg_accepted *accepted,
 }
 
 void prefaces_init(struct prefaces *prefaces, uv_loop_t *loop, struct wheel *wheel,
-                   preface_done *on_done, void *owner)
+                   preface_peer *on_peer, preface_done *on_done, void *owner)
 {
-    *prefaces = (struct prefaces){.loop = loop, .wheel = wheel, .on_done = on_done, .owner = owner};
+    *prefaces = (struct prefaces){
+        .loop = loop, .wheel = wheel, .on_peer = on_peer, .on_done = on_done, .owner = owner};
     list_init(&prefaces->all);
 }
 

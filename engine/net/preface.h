@@ -10,9 +10,12 @@
 #include "msg/msg.h"
 #include <uv.h>
 
+/* A PROXY header has told who the peer is. False: he is not served, and no handshake is begun. */
+typedef bool preface_peer(void *owner, struct msg_accepted *accepted);
+
 /* The connection is the receiver's again. `why` NULL: its peer is the one that the proxy names, the
  * descriptor is open, and `tls` is set if a handshake was asked for; else what was wrong, valid
- * during the call, and it is closed. */
+ * during the call ("": its peer was not to be served), and it is closed. */
 typedef void preface_done(void *owner, struct msg_accepted *accepted, const char *why);
 
 /* Handshakes of one server on one loop; written by its thread. */
@@ -32,6 +35,7 @@ struct preface_terms {
 struct prefaces {
     uv_loop_t *loop;
     struct wheel *wheel;
+    preface_peer *on_peer;
     preface_done *on_done;
     void *owner;
     struct list all;
@@ -39,7 +43,7 @@ struct prefaces {
 };
 
 void prefaces_init(struct prefaces *prefaces, uv_loop_t *loop, struct wheel *wheel,
-                   preface_done *on_done, void *owner);
+                   preface_peer *on_peer, preface_done *on_done, void *owner);
 
 /* Takes the connection over; `on_done` follows, never within this call, and at the latest
  * after the timeout; a second later when what came is no TLS. */

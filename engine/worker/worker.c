@@ -220,16 +220,20 @@ static void log_preface(struct worker *w, const struct msg_accepted *m, const ch
     log_warn("net", "servers[%d] closed a connection from %s: %s", m->server, from, why);
 }
 
+/* The acceptor has counted whom it saw, unless that was a proxy. */
+static bool on_peer(void *owner, struct msg_accepted *m)
+{
+    struct worker *w = owner;
+    return tally_enter(w->options.tallies[m->server], &w->options.config->servers[m->server],
+                       &m->peer, clock_ns(), &m->counted);
+}
+
 static void on_preface(void *owner, struct msg_accepted *m, const char *why)
 {
     struct worker *w = owner;
     if (why) {
-        if (!w->draining && !w->stopped)
+        if (*why && !w->draining && !w->stopped)
             log_preface(w, m, why);
-        forget(w, m);
-    } else if (!tally_enter(w->options.tallies[m->server], &w->options.config->servers[m->server],
-                            &m->peer, clock_ns(), &m->counted)) {
-        close(m->fd);
         forget(w, m);
     } else {
         open_session(w, m);
@@ -469,7 +473,7 @@ struct worker *worker_new(const struct worker_options *options)
     CHECK(uv_prepare_start(&w->turn, on_turn) == 0);
     conns_init(&w->conns, &w->loop, &w->wheel);
     w->conns.memory = options->memory;
-    prefaces_init(&w->prefaces, &w->loop, &w->wheel, on_preface, w);
+    prefaces_init(&w->prefaces, &w->loop, &w->wheel, on_peer, on_preface, w);
     make_stats(w);
     init_env(w);
     w->vms = xcalloc(options->config->server_count + 1, sizeof(struct vm *));

@@ -203,6 +203,28 @@ def test_behind_a_proxy_header(make_engine, server, good, header):
         Client(engine.port, tls=good)
 
 
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 203.0.113.7 198.51.100.2 56324 443\r\n"])
+def test_connections_per_address(make_engine, server, good, header):
+    """Each is counted once, and is no more when it has gone; who is one too many gets no handshake."""
+    engine = make_engine(LINES, server={"protocol": "socket", "tls": server, "proxyProtocol": bool(header),
+                                        "limits": {"connectionsPerAddress": 3}})
+
+    def visit():
+        client = Client(engine.port, first=header, tls=good)
+        client.raw(b"x\n")
+        assert client.line() == b"<x>"
+        return client
+    for _ in range(4):
+        clients = [visit() for _ in range(3)]
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            visit()
+        for client in clients:
+            client.drop()
+        engine.wait_metric("mixengine_addresses", 0)
+    assert engine.metric("mixengine_tls_handshakes_total") == 12
+    assert engine.metric("mixengine_tls_failures_total") == 0
+
+
 def test_on_a_unix_socket(make_engine, server, good):
     engine = make_engine(LINES, server={"protocol": "socket", "tls": server, "bind": "unix:run.sock"})
     with Client(pathlib.Path(engine.folder / "run.sock"), tls=good) as client:
