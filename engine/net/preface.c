@@ -62,17 +62,20 @@ static void finish(struct preface *preface, const char *why)
     prefaces->on_done(prefaces->owner, accepted, why);
 }
 
-static void on_ready(uv_poll_t *poll, int status, int events)
-{
-    struct preface *preface = poll->data;
-    (void)status; /* reading tells more */
-    (void)events;
-    preface->stage(preface);
-}
+static void on_ready(uv_poll_t *poll, int status, int events);
 
 static void wait_for(struct preface *preface, int events)
 {
     CHECK(uv_poll_start(&preface->poll, events, on_ready) == 0);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct preface *preface = poll->data;
+    (void)events;
+    if (status < 0) /* libuv polls no more; reading tells why, perhaps in a later turn */
+        wait_for(preface, UV_READABLE);
+    preface->stage(preface);
 }
 
 /* ---- the end of what is no TLS: closing on unread bytes would destroy the alert ---- */
