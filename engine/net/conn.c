@@ -19,9 +19,6 @@ enum {
     GROWN_LOOK_BYTES = 1 << 20,
     WEIGH_LOOK = 64, /* frames that stand for all */
     DROP_LOOK = 64,  /* frames that are looked at for one that may be left out */
-    /* libuv reads a socket up to 32 times before it looks at the next one. Who fills a read with so
-     * much work is read again only when the others had their turn. */
-    BUSY_NS = 100000,
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
@@ -879,8 +876,10 @@ static void discard(struct conn *conn, size_t len)
         pause_reading(conn);
 }
 
-static void take_turns(struct conn *conn)
+/* Who fills a read with so much work is read again only when the others had their turn. */
+static void on_busy(void *owner)
 {
+    struct conn *conn = owner;
     if (!conn->reading || conn->state == CLOSED)
         return;
     stop_reading(conn);
@@ -897,7 +896,6 @@ void conns_read_on(struct conns *conns)
 static void on_bytes(void *owner, const char *data, size_t len)
 {
     struct conn *conn = owner;
-    uint64_t begun_ns = len == TRANSPORT_READ_MAX ? uv_hrtime() : 0;
     conn->last_read_ms = now_ms(conn);
     conn->heard = true;
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
@@ -905,8 +903,6 @@ static void on_bytes(void *owner, const char *data, size_t len)
         discard(conn, len);
     else if (count_bytes(conn, len))
         take_input(conn, data, len);
-    if (len == TRANSPORT_READ_MAX && uv_hrtime() - begun_ns > BUSY_NS)
-        take_turns(conn);
 }
 
 static void on_end(void *owner, int status)
@@ -968,6 +964,7 @@ static void on_closed(void *owner)
 static const struct transport_events events = {
     .on_room = on_room,
     .on_bytes = on_bytes,
+    .on_busy = on_busy,
     .on_end = on_end,
     .on_written = on_written,
     .on_shutdown = on_shutdown,

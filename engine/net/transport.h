@@ -15,6 +15,8 @@ struct transport_events {
     char *(*on_room)(void *owner);
     /* `data` is valid during the call and not kept. */
     void (*on_bytes)(void *owner, const char *data, size_t len);
+    /* After on_bytes, if any: a full read has taken long, and libuv would go on with the next. */
+    void (*on_busy)(void *owner);
     void (*on_end)(void *owner, int status); /* UV_EOF, or what broke; no bytes follow */
     void (*on_written)(void *owner, int status);
     void (*on_shutdown)(void *owner);

@@ -373,6 +373,12 @@ static void on_bytes(void *owner, const char *data, size_t len)
     tls->in_len = 0;
 }
 
+static void on_busy(void *owner)
+{
+    struct transport_tls *tls = owner;
+    tls->transport.events->on_busy(tls->transport.owner);
+}
+
 /* An end without TLS' own is an end all the same: whatever came before it is the peer's. */
 static void on_end(void *owner, int status)
 {
@@ -433,6 +439,7 @@ static const struct transport_ops tls_ops = {
 static const struct transport_events tcp_events = {
     .on_room = on_room,
     .on_bytes = on_bytes,
+    .on_busy = on_busy,
     .on_end = on_end,
     .on_written = on_written,
     .on_shutdown = on_shutdown,

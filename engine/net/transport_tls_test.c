@@ -24,7 +24,8 @@ static int peer_fd;
 
 /* What the owner was told. */
 static struct buf got;
-static int written, end_status;
+static int written, end_status, busy;
+static uint64_t busy_ns; /* that each on_bytes takes */
 static bool ended, shut, closed;
 static char room[TRANSPORT_READ_MAX];
 
@@ -37,7 +38,16 @@ static char *on_room(void *owner)
 static void on_bytes(void *owner, const char *data, size_t len)
 {
     (void)owner;
+    uint64_t end = busy_ns ? uv_hrtime() + busy_ns : 0;
     buf_append(&got, data, len);
+    while (end && uv_hrtime() < end)
+        continue;
+}
+
+static void on_busy(void *owner)
+{
+    (void)owner;
+    busy++;
 }
 
 static void on_end(void *owner, int status)
@@ -67,7 +77,7 @@ static void on_closed(void *owner)
     closed = true;
 }
 
-static const struct transport_events events = {on_room,    on_bytes,    on_end,
+static const struct transport_events events = {on_room,    on_bytes,    on_busy,  on_end,
                                                on_written, on_shutdown, on_closed};
 
 /* A certificate of its own, which the peer does not look at. */
@@ -105,7 +115,8 @@ static int set_up(void **state)
     for (; n < 100 && (SSL_connect(peer) != 1) + (SSL_accept(server) != 1) > 0; n++)
         ERR_clear_error();
     assert_true(n < 100);
-    written = end_status = 0;
+    written = end_status = busy = 0;
+    busy_ns = 0;
     ended = shut = closed = false;
     uv_loop_init(&loop);
     ours = transport_tls_open(&io, server, &tcp, &loop, pair[0], &events, NULL);
@@ -308,6 +319,53 @@ static void answers_to_a_deaf_peer_are_bounded(void **state)
     free(data);
 }
 
+/* What the peer writes from here on is kept, and sent in one piece. */
+static BIO *collect(void)
+{
+    BIO *records = BIO_new(BIO_s_mem());
+    SSL_set0_wbio(peer, records);
+    return records;
+}
+
+static void send_collected(BIO *records)
+{
+    char *data;
+    long len = BIO_get_mem_data(records, &data);
+    assert_true(len > TRANSPORT_READ_MAX);
+    assert_int_equal(send(peer_fd, data, (size_t)len, 0), len);
+}
+
+static void work_in_small_records_is_seen(void **state)
+{
+    (void)state;
+    BIO *records = collect();
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(
+            SSL_write(
+                peer,
+                "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                80),
+            80);
+    busy_ns = 10000;
+    send_collected(records);
+    turns(1);
+    assert_true(busy > 0);
+}
+
+static void work_without_data_is_seen(void **state)
+{
+    (void)state;
+    BIO *records = collect();
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(SSL_key_update(peer, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(peer), 1);
+    }
+    send_collected(records);
+    turns(1);
+    assert_true(busy > 0);
+    assert_int_equal(got.len, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -322,6 +380,8 @@ int main(void)
         TEST(the_peer_just_ends),
         TEST(a_broken_record_ends_it),
         TEST(answers_to_a_deaf_peer_are_bounded),
+        TEST(work_in_small_records_is_seen),
+        TEST(work_without_data_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
