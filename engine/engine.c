@@ -538,6 +538,30 @@ static int become_user(struct engine *e, bool listens)
     return check_entries(e);
 }
 
+static void warn_of_secret(const char *file, const char *user)
+{
+    if (*file && access(file, R_OK) != 0)
+        log_warn("config",
+                 "%s: user '%s' cannot read it again: a reload is refused as long as that is so",
+                 file, user);
+}
+
+static void warn_of_tls(const struct config_tls *tls, const char *user)
+{
+    warn_of_secret(tls->cert, user);
+    warn_of_secret(tls->key, user);
+    warn_of_secret(tls->client_ca, user);
+}
+
+/* What root has read, and the user is to read at a reload. */
+static void warn_of_listeners(const struct config *config)
+{
+    warn_of_tls(&config->center_api.listen.tls, config->user);
+    warn_of_tls(&config->engine_api.listen.tls, config->user);
+    for (size_t i = 0; i < config->server_count; i++)
+        warn_of_tls(&config->servers[i].listen.tls, config->user);
+}
+
 static void warn_of_rights(const struct engine *e)
 {
     const char *user = e->config->user;
@@ -546,6 +570,8 @@ static void warn_of_rights(const struct engine *e)
     if (*user && access(e->config->file, R_OK) != 0)
         log_warn("config", "%s: user '%s' cannot read it: changes take effect after a restart only",
                  e->config->file, user);
+    if (*user)
+        warn_of_listeners(e->config);
 }
 
 static int start_log(struct engine *e)

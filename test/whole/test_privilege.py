@@ -21,6 +21,7 @@ from consumer import Consumer
 from harness import Engine, SANITIZER, SLOW, binary, seconds, wait_until, yaml
 from lab import Lab, LuaError
 from test_logging import rotated
+from tls import Authority
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 USER = "nobody"
@@ -206,6 +207,20 @@ def test_a_configuration_that_the_user_cannot_read(make_public):
     engine.config_path.chmod(0o600)
     engine.start()
     assert re.search(rf"WARN  config: \S+: user '{USER}' cannot read it: changes take effect after a restart only", engine.log())
+
+
+@needs_root
+def test_certificates_that_the_user_cannot_read(make_public):
+    """Root has read them; that the user could not do so again is told before it has to."""
+    engine = make_public(start=False, top={"user": USER})
+    ca = Authority(engine.folder)
+    for name, section in ("server", engine.config["engine"]["servers"][0]), ("api", engine.config["engine"]["apiServer"]):
+        section["tls"] = ca.server(name, clientCA=str(ca.cert))
+        pathlib.Path(section["tls"]["key"]).chmod(0o600)
+    engine.configure()
+    engine.start()
+    warned = re.findall(rf"WARN  config: \S+/(\S+): user '{USER}' cannot read it again", engine.log())
+    assert sorted(warned) == ["api.key", "server.key"]
 
 
 @needs_root
