@@ -153,16 +153,25 @@ static size_t take_record(struct tls_io *io, struct plain *plain, const char **d
     return gathered;
 }
 
+/* The loop's buffer is for the next connection as if nothing had been. */
+static int fail(struct transport_tls *tls)
+{
+    tls->failed = true;
+    tls->io->out.len = 0;
+    return UV_EPROTO;
+}
+
 /* The next step; how much of `plain` it is, or a negative code. */
 static ssize_t encrypt(struct transport_tls *tls, struct plain *plain)
 {
     ssize_t total = 0;
+    CHECK(tls->io->out.len == 0);
     ERR_clear_error();
     while (plain->count > 0 && tls->io->out.len < STEP_BYTES) {
         const char *data;
         size_t len = take_record(tls->io, plain, &data);
         if (tls->failed || SSL_write(tls->ssl, data, (int)len) != (int)len)
-            return UV_EPROTO;
+            return fail(tls);
         total += (ssize_t)len;
     }
     return total;
