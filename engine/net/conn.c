@@ -327,7 +327,8 @@ static uint64_t out_weight(struct conn *conn)
 
 uint64_t conn_weight(struct conn *conn)
 {
-    return out_weight(conn) + (conn->trouble ? conn->trouble->in.cap : 0);
+    return out_weight(conn) + transport_held(conn->transport) +
+           (conn->trouble ? conn->trouble->in.cap : 0);
 }
 
 /* -- whose turn it is to be flushed -- */

@@ -29,6 +29,7 @@ struct transport_ops {
     ssize_t (*try_write)(struct transport *t, const uv_buf_t *bufs, unsigned count);
     int (*write)(struct transport *t, const uv_buf_t *bufs, unsigned count);
     size_t (*unwritten)(const struct transport *t);
+    size_t (*held)(const struct transport *t);
     int (*shutdown)(struct transport *t);
     bool (*hung_up)(struct transport *t, bool *reset);
     void (*close)(struct transport *t);
@@ -85,6 +86,12 @@ static inline int transport_write(struct transport *t, const uv_buf_t *bufs, uns
 static inline size_t transport_unwritten(const struct transport *t)
 {
     return t->ops->unwritten(t);
+}
+
+/* Memory for what waits that is not the caller's. */
+static inline size_t transport_held(const struct transport *t)
+{
+    return t->ops->held(t);
 }
 
 /* Sends the end of our bytes; on_shutdown follows when it returned 0. */

@@ -110,6 +110,12 @@ static size_t unwritten(const struct transport *t)
     return uv_stream_get_write_queue_size((const uv_stream_t *)&tcp->tcp);
 }
 
+static size_t held(const struct transport *t)
+{
+    (void)t;
+    return 0;
+}
+
 static void on_shutdown(uv_shutdown_t *req, int status)
 {
     struct transport *t = of_handle(req->handle);
@@ -152,6 +158,7 @@ static const struct transport_ops tcp_ops = {
     .try_write = try_write,
     .write = write_all,
     .unwritten = unwritten,
+    .held = held,
     .shutdown = shut_down,
     .hung_up = hung_up,
     .close = close_now,

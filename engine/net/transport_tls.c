@@ -324,6 +324,12 @@ static size_t unwritten(const struct transport *t)
            (stuck ? stuck->answers.len + plain_left(&stuck->plain) : 0);
 }
 
+static size_t held(const struct transport *t)
+{
+    const struct stuck *stuck = self(t)->stuck;
+    return stuck ? stuck->sending.cap + stuck->answers.cap : 0;
+}
+
 static int shut_down(struct transport *t)
 {
     struct transport_tls *tls = self(t);
@@ -440,6 +446,7 @@ static const struct transport_ops tls_ops = {
     .try_write = try_write,
     .write = write_all,
     .unwritten = unwritten,
+    .held = held,
     .shutdown = shut_down,
     .hung_up = hung_up,
     .close = close_now,

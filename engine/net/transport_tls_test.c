@@ -243,6 +243,7 @@ static void what_the_socket_does_not_take_comes_later(void **state)
     turns(3);
     size_t before = transport_unwritten(ours);
     assert_true(before > LARGE / 2);
+    assert_true(transport_held(ours) > 0);
     drain(read, LARGE / 2);
     turns(3);
     assert_true(transport_unwritten(ours) < before);
@@ -251,6 +252,7 @@ static void what_the_socket_does_not_take_comes_later(void **state)
     turns(3);
     assert_int_equal(written, 1);
     assert_int_equal(transport_unwritten(ours), 0);
+    assert_int_equal(transport_held(ours), 0);
     assert_memory_equal(read, data, LARGE);
     free(data);
     free(read);
