@@ -26,7 +26,6 @@ static int use(SSL *ssl, int *alert, const struct config_tls *tls)
         return SSL_CLIENT_HELLO_ERROR;
     SSL_set_options(ssl, SSL_CTX_get_options(context));
     SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), NULL);
-    SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(context));
     SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(context));
     return SSL_CLIENT_HELLO_SUCCESS;
 }
@@ -48,6 +47,9 @@ void secure_on_context(struct api *api, struct ssl_ctx_st *context, const struct
     /* libwebsockets' own goes by the server's name to whichever vhost it finds first. */
     SSL_CTX_set_tlsext_servername_callback(context, NULL);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    /* Their keys would be the vhost's, which never change. */
+    SSL_CTX_set_num_tickets(context, 0);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
 }
 

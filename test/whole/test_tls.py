@@ -641,6 +641,16 @@ def test_the_api_speaks_http_1(secure, ca):
         assert client.sock.tls.selected_alpn_protocol() == "http/1.1"
 
 
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_the_apis_give_no_tickets(secure, ca, version):
+    for port in secure.api_port, secure.center_port:
+        with Client(port, tls=over(versions(ca, version, version))) as client:
+            client.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.more()
+            session = client.sock.tls.session
+            assert not session or not session.has_ticket
+
+
 def test_commands_over_https(secure, ca):
     with Lab(secure.port) as client:
         for size in (1, 1000, 100000):
