@@ -26,6 +26,8 @@ static int use(SSL *ssl, int *alert, const struct config_tls *tls)
         return SSL_CLIENT_HELLO_ERROR;
     SSL_set_options(ssl, SSL_CTX_get_options(context));
     SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), NULL);
+    X509_VERIFY_PARAM_set_flags(SSL_get0_param(ssl),
+                                X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(context)));
     SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(context));
     return SSL_CLIENT_HELLO_SUCCESS;
 }

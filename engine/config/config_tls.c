@@ -126,6 +126,8 @@ static bool load_client_ca(struct config_reader *reader, SSL_CTX *ctx, struct co
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(ctx, 0);
+    /* What is named there is believed, be it a root or not. */
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     if (names && SSL_CTX_load_verify_file(ctx, tls->client_ca) == 1)
         return true;
     refuse(reader, &tls->client_ca, "holds no usable certificates (PEM)");

@@ -15,6 +15,8 @@ static bool set_up(SSL_CTX *ctx, const struct mix_consumer_options *options)
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    /* What `ca` names is believed, be it a root or not. */
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     return options->ca && SSL_CTX_load_verify_file(ctx, options->ca) == 1 &&
            !options->cert == !options->key &&
            (!options->cert || show(ctx, options->cert, options->key));

@@ -343,6 +343,26 @@ def test_client_certificates(make_engine, server, ca, tmp_path):
     assert engine.metric("mixengine_tls_handshakes_total") == 1
 
 
+def test_an_intermediate_alone(make_engine, run_probe, ca):
+    """It is believed without its root, and its root is not: by servers, by the APIs, and by the library."""
+    issuing = ca.intermediate("issuing")
+    tls = issuing.server("by-issuing", clientCA=str(issuing.cert))
+    engine = make_engine(ENTRY, server={"tls": tls}, api={"tls": tls}, center={"tls": tls})
+    mine, theirs = issuing.issue("client-of-issuing"), ca.issue("client-of-root")
+
+    def trust(pair):
+        context = issuing.trust(pair)
+        context.verify_flags |= 0x80000  # X509_V_FLAG_PARTIAL_CHAIN
+        return context
+    connect(engine.port, tls=over(trust(mine))).drop()
+    assert get(engine.api_port, "/metrics", trust(mine))[0] == [200]
+    run_probe(engine.center, "--ca", issuing.cert, "--cert", mine[0], "--key", mine[1]).notice("connected")
+    with pytest.raises((ssl.SSLError, ConnectionError, Closed)):
+        connect(engine.port, tls=over(trust(theirs)))
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+        get(engine.api_port, "/metrics", trust(theirs))
+
+
 @pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
 def test_who_comes_back(make_engine, server, ca, version):
     """With a ticket, to any worker; not where certificates of clients are looked at."""

@@ -1,5 +1,6 @@
 """Certificates, made with openssl, and TLS on a test's own socket, so that every octet is the test's choice."""
 
+import copy
 import pathlib
 import socket
 import ssl
@@ -22,14 +23,21 @@ class Authority:
         openssl("req", "-x509", "-newkey", *KINDS["ec"], "-nodes", "-keyout", self.key, "-out", self.cert,
                 "-subj", f"/CN={name}", "-days", "30")
 
-    def issue(self, name, kind="ec", days=30, alternatives="DNS:localhost,IP:127.0.0.1,IP:::1"):
+    def issue(self, name, kind="ec", days=30, alternatives="DNS:localhost,IP:127.0.0.1,IP:::1", more=""):
         cert, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         request, extensions = self.folder / f"{name}.csr", self.folder / "extensions"
-        extensions.write_text(f"subjectAltName={alternatives}\n")
+        extensions.write_text(f"subjectAltName={alternatives}\n{more}")
         openssl("req", "-newkey", *KINDS[kind], "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self.key, "-CAcreateserial",
                 "-days", str(days), "-extfile", extensions, "-out", cert)
         return cert, key
+
+    def intermediate(self, name):
+        """An authority by this one's leave."""
+        made = copy.copy(self)
+        made.name = name
+        made.cert, made.key = self.issue(name, more="basicConstraints=critical,CA:TRUE\n")
+        return made
 
     def trust(self, cert=None):
         """What a client takes along: this authority, and its own certificate if it has one."""
