@@ -1,6 +1,7 @@
 """TLS on servers and APIs: who is let in, what a certificate's change does, and that all above is the same."""
 
 import asyncio
+import contextlib
 import concurrent.futures
 import errno
 import http.client
@@ -847,9 +848,14 @@ def test_files_that_the_library_cannot_use(run_program, ca, tmp_path):
     text.write_text("no certificate\n")
     cert, key = ca.issue("used")
     other = ca.issue("unused")[1]
+    secret = tmp_path / "secret.key"
+    openssl("pkey", "-in", key, "-aes256", "-passout", "pass:word", "-out", secret)
     for words in (("--ca", "gone"), ("--ca", text), ("--cert", cert, "--key", key), ("--ca", ca.cert, "--cert", cert),
-                  ("--ca", ca.cert, "--cert", cert, "--key", other)):
-        program = run_program(probe_binary(), "--center", "127.0.0.1:1", *words, wait=False)
+                  ("--ca", ca.cert, "--cert", cert, "--key", other),
+                  ("--ca", ca.cert, "--cert", cert, "--key", secret)):
+        program = run_program(probe_binary(), "--center", "127.0.0.1:1", *words, wait=False, stdin=-1)
+        with contextlib.suppress(BrokenPipeError), program.process.stdin as stdin:
+            stdin.write(b"word\n")  # for whoever asks
         assert program.wait() == 2, words
         refused = json.loads(program.stdout_path.read_text())
         assert (refused["on"], refused["status"]) == ("refused", -errno.EKEYREJECTED)
