@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 import websockets
@@ -800,6 +801,55 @@ def test_the_library(make_engine, run_probe, ca, server, host):
         assert all(len(client.text()) == 3000 for _ in range(3000))
 
 
+class Recorder:
+    """A server that answers nothing. `heard`: what it was told by each who came, as far as it can read that."""
+
+    def __init__(self, tls):
+        self.heard = []
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if tls:
+            self.context.load_cert_chain(tls["cert"], tls["key"])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.heard.append(self.listen(sock))
+
+    def listen(self, sock):
+        with sock:
+            sock.settimeout(seconds(10))
+            try:
+                if self.context:
+                    sock = self.context.wrap_socket(sock, server_side=True)
+                with sock:
+                    return sock.recv(65536)
+            except OSError:
+                return b""
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@pytest.fixture
+def record():
+    recorders = []
+
+    def run(tls):
+        recorders.append(Recorder(tls))
+        return recorders[-1]
+
+    yield run
+    for recorder in recorders:
+        recorder.close()
+
+
 def refusals(ca, tmp_path):
     """What the center has, how the library calls it, and what that says."""
     stranger, named = Authority(tmp_path, "stranger"), "not trusted: it is for another host"
@@ -810,18 +860,34 @@ def refusals(ca, tmp_path):
         "of a part of the name": ({"tls": ca.server("part", "DNS:localhost.test,DNS:local*")}, "localhost", named),
         "of a name for an address": ({"tls": ca.server("text", "DNS:127.0.0.1")}, "127.0.0.1", named),
         "expired": ({"tls": late}, "127.0.0.1", "not trusted: certificate has expired"),
-        "none is shown": ({"tls": ca.server("asks", clientCA=str(ca.cert))}, "127.0.0.1", ""),
-        "no TLS": ({}, "127.0.0.1", "cannot connect"),
     }
 
 
 @pytest.mark.parametrize("which", ["a stranger's", "of another name", "of a part of the name", "of a name for an address",
-                                   "expired", "none is shown", "no TLS"])
-def test_whom_the_library_does_not_believe(make_engine, run_probe, ca, tmp_path, which):
+                                   "expired"])
+def test_whom_the_library_does_not_believe(record, run_probe, ca, tmp_path, which):
     """Nothing is asked of it, and no credentials are told."""
     section, host, expected = refusals(ca, tmp_path)[which]
-    engine = make_engine(ENTRY, center=section)
-    probe = run_probe(f"{host}:{engine.center_port}", "--ca", ca.cert, "--user", "u", "--password", "p")
+    server = record(section["tls"])
+    probe = run_probe(f"{host}:{server.port}", "--ca", ca.cert, "--user", "u", "--password", "p")
+    text = probe.notice("center", 2)["text"]
+    assert expected in text, text
+    wait_until(lambda: len(server.heard) >= 2, what="two calls are over")
+    assert not any(server.heard), server.heard
+
+
+def test_what_the_library_tells_whom_it_believes(record, run_probe, ca, server):
+    recorder = record(server)
+    run_probe(f"127.0.0.1:{recorder.port}", "--ca", ca.cert, "--user", "u", "--password", "p")
+    wait_until(lambda: recorder.heard, what="a request")
+    assert recorder.heard[0].startswith(b"GET /version ") and b"\r\nAuthorization: Basic" in recorder.heard[0]
+
+
+@pytest.mark.parametrize("asks, expected", [(True, "no answer"), (False, "cannot connect")])
+def test_a_center_that_does_not_let_the_library_in(make_engine, run_probe, ca, asks, expected):
+    """It wants a certificate, or speaks no TLS."""
+    engine = make_engine(ENTRY, center={"tls": ca.server("asks", clientCA=str(ca.cert))} if asks else {})
+    probe = run_probe(engine.center, "--ca", ca.cert)
     text = probe.notice("center", 2)["text"]
     assert expected in text, text
     assert not probe.of("notice", kind="connected")
