@@ -352,7 +352,8 @@ static void watch_workers(struct engine *e)
     struct pulse **pulses = xcalloc((size_t)e->worker_count, sizeof(struct pulse *));
     for (int i = 0; i < e->worker_count; i++)
         pulses[i] = worker_pulse(e->workers[i]);
-    e->watchdog = watchdog_start(pulses, e->worker_count, WATCHDOG_MS);
+    e->watchdog = watchdog_start(pulses, e->worker_count, WATCHDOG_MS,
+                                 e->config->luavm.preempt ? e->config->luavm.handler_budget : 0);
     free(pulses);
 }
 

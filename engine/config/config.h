@@ -113,6 +113,11 @@ struct config {
     uint32_t stop_timeout;
     uint64_t memory_limit; /* bytes; 0: none */
     struct {
+        bool preempt;            /* handlers past their budget are ended; the JIT is off */
+        uint32_t handler_budget; /* ms of the processor's time */
+        uint64_t memory_limit;   /* bytes of one Lua state; 0: none */
+    } luavm;
+    struct {
         uint32_t topic_size, max_topics;
         bool full_error; /* full: error; else block */
         uint32_t full_timeout, stall_timeout;

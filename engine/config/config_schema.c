@@ -185,6 +185,9 @@ static const struct config_key redis_keys[] = {
 static const struct config_section redis = {KEYS(redis_keys), .size = sizeof(struct config_redis)};
 
 static const struct config_key luavm_keys[] = {
+    {.name = "preempt", .kind = CONFIG_CHOICE, ROOT(luavm.preempt), .choices = yes_no},
+    {.name = "handlerBudget", .kind = CONFIG_NUMBER, ROOT(luavm.handler_budget), RANGE(10, 60000, 100)},
+    {.name = "memoryLimit", .kind = CONFIG_SIZE, ROOT(luavm.memory_limit), RANGE(0, GIB(64), 0)},
     {.name = "queue", .kind = CONFIG_SECTION, .section = &queue},
     {.name = "redis", .kind = CONFIG_LIST, ROOT(redis), .section = &redis, .number = 1, .one_is_list = true,
      .count_offset = offsetof(struct config_draft, config.redis_count)},

@@ -158,6 +158,9 @@ static void assert_engine_defaults(const struct config *config)
 {
     assert_string_equal(config->engine_center_registry, "localhost:6786");
     assert_int_equal(config->stop_timeout, 10);
+    assert_false(config->luavm.preempt);
+    assert_int_equal(config->luavm.handler_budget, 100);
+    assert_int_equal(config->luavm.memory_limit, 0);
     assert_int_equal(config->queue.topic_size, 2000);
     assert_int_equal(config->queue.max_topics, 100);
     assert_false(config->queue.full_error);
@@ -539,6 +542,18 @@ static uint64_t api_port(const struct config *config)
 {
     return (uint64_t)config->engine_api.listen.port;
 }
+static uint64_t preempt(const struct config *config)
+{
+    return config->luavm.preempt;
+}
+static uint64_t handler_budget(const struct config *config)
+{
+    return config->luavm.handler_budget;
+}
+static uint64_t vm_memory_limit(const struct config *config)
+{
+    return config->luavm.memory_limit;
+}
 static uint64_t topic_size(const struct config *config)
 {
     return config->queue.topic_size;
@@ -593,6 +608,10 @@ static void test_spellings(void **state)
         {"engine: {apiServer: {port: 9}}", api_port, 9},
         {"engine: {api_server: {port: 9}}", api_port, 9},
         {"engine: {control: {port: 9, protocol: http}}", api_port, 9},
+        {"engine: {luavm: {preempt: true}}", preempt, 1},
+        {"engine: {luavm: {handlerBudget: 10}}", handler_budget, 10},
+        {"engine: {luavm: {handler_budget: 60000}}", handler_budget, 60000},
+        {"engine: {luavm: {memoryLimit: 16 MiB}}", vm_memory_limit, 16 << 20},
         {"engine: {luavm: {queue: {topicSize: 9}}}", topic_size, 9},
         {"engine: {luavm: {queue: {topic_size: 9}}}", topic_size, 9},
         {"engine: {luavm: {queue: {size: 9}}}", topic_size, 9},
@@ -719,6 +738,11 @@ static const struct {
     {"log: {maxFiles: \"a\\0b\"}", "1:17: error: logging.maxFiles: found a text with a NUL"},
     {"log: {filename: \"a\\0b\"}", "1:17: error: logging.filename: found a text with a NUL"},
     {"log: {filename: {}}", "1:17: error: logging.filename: found a mapping; allowed is a text"},
+    {"engine: {luavm: {preempt: 2}}",
+     "1:27: error: engine.luavm.preempt: found '2'; allowed is true or false"},
+    {"engine: {luavm: {handlerBudget: 9}}", "1:33: error: engine.luavm.handlerBudget: "},
+    {"engine: {luavm: {handlerBudget: 60001}}", "1:33: error: engine.luavm.handlerBudget: "},
+    {"engine: {luavm: {memoryLimit: 65 GiB}}", "1:31: error: engine.luavm.memoryLimit: "},
     {"engine: {luavm: {queue: {full: wait}}}",
      "1:32: error: engine.luavm.queue.full: found 'wait'; allowed is block or error"},
     {"engine: {luavm: {queue: {affinity: 1}}}",
@@ -1323,7 +1347,7 @@ static void test_reload_merges(void **state)
              "engine:\n"
              "  stopTimeout: 5\n"
              "  apiServer: {origins: [a], port: 1000}\n"
-             "  luavm: {queue: {maxTopics: 7, fullTimeout: 20}}\n"
+             "  luavm: {preempt: true, queue: {maxTopics: 7, fullTimeout: 20}}\n"
              "  servers: [{options: [{name: a, value: b}], readTimeout: 8, sharedEncode: off}]\n");
     struct outcome outcome =
         reload(running, "logging: {level: warn, maxFiles: 4}\n"
@@ -1337,6 +1361,7 @@ static void test_reload_merges(void **state)
         outcome.reports.data,
         "1:34: warning: logging.maxFiles: has changed; it takes effect after a restart\n"
         "4:38: warning: engine.apiServer.port: has changed; it takes effect after a restart\n"
+        " warning: engine.luavm.preempt: is no longer set; it takes effect after a restart\n"
         " warning: engine.luavm.queue.maxTopics: is no longer set; it takes effect after a "
         "restart\n"
         "6:41: warning: engine.servers[0].options[0].value: has changed; it takes effect after a "

@@ -470,7 +470,7 @@ static void test_watchdog_names_who_does_not_return(void **state)
     atomic_store(&enough, false);
     pthread_create(&thread, NULL, call_often, &busy);
     pulse_begin(&stuck, "on_message", 123);
-    struct watchdog *dog = watchdog_start(pulses, 3, 300);
+    struct watchdog *dog = watchdog_start(pulses, 3, 1000, 0);
     wait_for(1, "ERROR watchdog: worker 0: on_message of client 123 has not returned for ");
     assert_int_equal(watchdog_stalls(dog, 0), 1);
     atomic_store(&enough, true);
@@ -486,7 +486,7 @@ static void test_watchdog_says_when_it_has_returned(void **state)
     struct pulse stuck = {.name = "worker 0"};
     struct pulse *pulses[] = {&stuck};
     pulse_begin(&stuck, "init", 0);
-    struct watchdog *dog = watchdog_start(pulses, 1, 10);
+    struct watchdog *dog = watchdog_start(pulses, 1, 10, 0);
     wait_for(1, "ERROR watchdog: worker 0: init has not returned for ");
     pulse_end(&stuck);
     wait_for(1, "WARN  watchdog: worker 0: init has returned after about ");
@@ -503,7 +503,7 @@ static void test_watchdog_reports_again_when_doubled(void **state)
     struct pulse stuck = {.name = "worker 0"};
     struct pulse *pulses[] = {&stuck};
     pulse_begin(&stuck, "on_message", 9);
-    struct watchdog *dog = watchdog_start(pulses, 1, 200);
+    struct watchdog *dog = watchdog_start(pulses, 1, 200, 0);
     wait_for(2, "has not returned");
     /* It is one call all the same; and it was looked at more often than it was reported. */
     assert_int_equal(watchdog_stalls(dog, 0), 1);

@@ -54,16 +54,17 @@ struct script_env {
     /* A handler has required a file that its scripts had not been made of so far. */
     void (*on_source)(struct script_env *env, int server, const struct source *source);
 
-    struct list all;          /* sessions, until they are freed */
-    struct list ready;        /* sessions that go on at the end of this turn */
-    struct list ready_timers; /* the same for timers (lua_timer.h) */
-    struct session *current;  /* whose handler or encoder runs; NULL: nobody's */
-    struct task *running;     /* the task that runs; NULL: none */
-    unsigned encoding;        /* how deep in protocol_encode */
-    uint8_t hops;             /* of the command that is carried out; 0: none is */
-    uint64_t posted_ns;       /* the same command's */
-    struct http_client *http; /* of mix.http; NULL: none was needed yet */
-    struct task_place *tasks; /* all, by index; place 0 is no task's */
+    struct list all;            /* sessions, until they are freed */
+    struct list ready;          /* sessions that go on at the end of this turn */
+    struct list ready_timers;   /* the same for timers (lua_timer.h) */
+    struct session *current;    /* whose handler or encoder runs; NULL: nobody's */
+    struct task *running;       /* the task that runs; NULL: none */
+    struct vm *volatile in_lua; /* whose Lua runs; NULL: the engine's own code (vm_enter) */
+    unsigned encoding;          /* how deep in protocol_encode */
+    uint8_t hops;               /* of the command that is carried out; 0: none is */
+    uint64_t posted_ns;         /* the same command's */
+    struct http_client *http;   /* of mix.http; NULL: none was needed yet */
+    struct task_place *tasks;   /* all, by index; place 0 is no task's */
     uint32_t task_count, task_cap, task_free;
     struct buf scratch;           /* unmasked frames */
     struct buf packed;            /* what is compressed next */

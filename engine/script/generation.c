@@ -190,6 +190,7 @@ static int ref_copy(lua_State *L, int original, int copies)
 static int make_environment(lua_State *L)
 {
     struct generation *g = lua_touserdata(L, 1), *base = g->vm->base;
+    struct vm *outside = vm_enter(g->vm->env, NULL);
     lua_newtable(L);
     reserve_package(L, base, 2);
     g->globals = ref_copy(L, base->globals, 2);
@@ -200,6 +201,7 @@ static int make_environment(lua_State *L)
     g->staged = luaL_ref(L, LUA_REGISTRYINDEX);
     generation_enter(g);
     require_open(L, base);
+    vm_enter(g->vm->env, outside);
     return 0;
 }
 
@@ -238,7 +240,8 @@ bool generation_stage(struct vm *vm, lua_State *L)
         lua_pushvalue(L, i);
         lua_rawseti(L, -2, i + 1);
     }
-    lua_rawseti(L, -2, (int)++g->staged_count);
+    lua_rawseti(L, -2, (int)g->staged_count + 1);
+    g->staged_count++;
     lua_settop(L, count);
     return true;
 }

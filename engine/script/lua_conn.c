@@ -202,6 +202,7 @@ void lua_conn_context_changed(struct session *s)
     if (!s->suspended || !task || task->wait != &context_wait || task->woken)
         return;
     lua_State *L = s->vm->L;
+    struct vm *outside = vm_enter(s->vm->env, NULL);
     lua_rawgeti(L, LUA_REGISTRYINDEX, task->key_ref);
     if (push_value(s, L, lua_gettop(L))) {
         /* The value goes with the wake: the next command may take the key away again. */
@@ -210,6 +211,7 @@ void lua_conn_context_changed(struct session *s)
         task_wake(task);
     }
     lua_pop(L, 1);
+    vm_enter(s->vm->env, outside);
 }
 
 static int conn_wait_context_value(lua_State *L)

@@ -413,6 +413,7 @@ static struct http_client *client_of(struct script_env *env)
 static int start(lua_State *L, struct task *task, const struct http_limits *limits)
 {
     struct script_env *env = task->vm->env;
+    struct vm *outside = vm_enter(env, NULL); /* the request is nobody's yet */
     struct http_request *r = http_request_new(client_of(env), env->wheel);
     const char *why = describe(L, r);
     uv_update_time(env->loop); /* it stood still while the handler ran */
@@ -421,8 +422,10 @@ static int start(lua_State *L, struct task *task, const struct http_limits *limi
     if (why) {
         lua_fail(L, why);
         http_request_free(r);
+        vm_enter(env, outside);
         return 2;
     }
+    vm_enter(env, outside);
     task->pending = r;
     counter_add(&env->stats->http_requests, 1);
     counter_add(&env->stats->http_requests_total, 1);

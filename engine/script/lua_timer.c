@@ -154,11 +154,13 @@ static int mix_timer(lua_State *L)
         return lua_fail(L, "the script has been loaded anew, or the engine stops");
     if (g->timer_count >= TIMERS_MAX)
         return lua_fail(L, "too many timers");
+    struct vm *outside = vm_enter(vm->env, NULL);
     struct lua_timer *timer = push_timer(L, vm);
     lua_pushvalue(L, 2);
     timer->function_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushvalue(L, -1);
     timer->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    vm_enter(vm->env, outside);
     list_push_back(&g->timers, &timer->in_generation);
     g->timer_count++;
     timer->ms = ms;

@@ -53,9 +53,8 @@ static void tell(const struct vm *vm, const struct generation *g, uint32_t known
         vm->env->on_source(vm->env, vm->index, &g->sources.items[known]);
 }
 
-int require_load(lua_State *L, const char *path)
+static int load(lua_State *L, struct vm *vm, const char *path)
 {
-    struct vm *vm = vm_of(L);
     struct generation *g = vm->running;
     uint32_t known = g->sources.count;
     struct buf text = {0};
@@ -70,6 +69,14 @@ int require_load(lua_State *L, const char *path)
     buf_free(&text);
     lua_remove(L, -2);
     return status < 0 ? LUA_ERRFILE : status;
+}
+
+int require_load(lua_State *L, const char *path)
+{
+    struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL);
+    int status = load(L, vm, path);
+    vm_enter(vm->env, outside);
+    return status;
 }
 
 /* -- searching -- */
@@ -173,7 +180,10 @@ static int require_in_base(lua_State *L, struct generation *base, const char *na
 static int search_base(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    if (require_in_base(L, vm_of(L)->base, name) == 0) {
+    struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL);
+    int status = require_in_base(L, vm->base, name);
+    vm_enter(vm->env, outside);
+    if (status == 0) {
         lua_pushcclosure(L, give, 1);
         return 1;
     }

@@ -276,6 +276,8 @@ static void finish(struct session *s, enum task_status status)
         [STAGE_CONNECT] = after_connect, [STAGE_INPUT] = after_input, [STAGE_DECODE] = after_input,
         [STAGE_MESSAGE] = after_input,   [STAGE_CLOSE] = after_close,
     };
+    if (status == TASK_CUT)
+        session_dismiss(s, CLOSE_ERROR, 1011, "", "a handler ran for too long");
     after[s->stage](s, status);
     if (s->task)
         lua_settop(s->task->L, 0);

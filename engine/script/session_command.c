@@ -48,16 +48,23 @@ bool session_has_context(const struct session *s)
     return s->context_ref != LUA_NOREF || session_ws_kept(s);
 }
 
+/* With the headers of the request, which are in no other place afterwards. */
+static void make_context(struct session *s, lua_State *L)
+{
+    struct vm *outside = vm_enter(s->vm->env, NULL);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    counter_add(&s->vm->env->stats->contexts, 1);
+    lua_request_recall(L, s);
+    lua_pop(L, 1);
+    vm_enter(s->vm->env, outside);
+}
+
 void session_push_context(struct session *s, lua_State *L)
 {
-    if (s->context_ref == LUA_NOREF) {
-        lua_newtable(L);
-        s->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-        counter_add(&s->vm->env->stats->contexts, 1);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
-        lua_request_recall(L, s);
-        return;
-    }
+    if (s->context_ref == LUA_NOREF)
+        make_context(s, L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->context_ref);
 }
 

@@ -44,8 +44,8 @@ static struct frame *message_frame(const char *data, size_t len)
     return frame;
 }
 
-static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
-                            bool binary, const char **why)
+static struct frame *encode_on_main_state(struct vm *vm, struct session *s, const char *data,
+                                          size_t len, bool binary, const char **why)
 {
     lua_State *L = vm->L;
     struct frame *frame = NULL;
@@ -80,6 +80,15 @@ static struct frame *encode(struct vm *vm, struct session *s, const char *data, 
     if (!frame)
         log_error("script", "%s: it returned %s", *why, bytes ? "\"\"" : luaL_typename(L, -1));
     lua_pop(L, 1);
+    return frame;
+}
+
+static struct frame *encode(struct vm *vm, struct session *s, const char *data, size_t len,
+                            bool binary, const char **why)
+{
+    struct vm *outside = vm_enter(vm->env, NULL);
+    struct frame *frame = encode_on_main_state(vm, s, data, len, binary, why);
+    vm_enter(vm->env, outside);
     return frame;
 }
 

@@ -139,29 +139,37 @@ void tasks_free(struct script_env *env)
 
 /* -- running -- */
 
-static enum task_status fail(struct task *task, const char *what)
+static void fail(struct task *task, int status, const char *what)
 {
     lua_State *L = task->L;
+    vm_explain(task->vm, L, status);
     const char *text = lua_tostring(L, -1);
-    luaL_traceback(task->vm->L, L, text ? text : "(error object is not a string)", 0);
+    if (!text)
+        text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, -1));
+    luaL_traceback(task->vm->L, L, text, 0);
     const struct session *s = task->session;
     vm_log_error(task->vm, task->vm->L, s ? s->handler : what, s ? s->id : 0);
     replace_coroutine(task);
-    return TASK_FAILED;
 }
 
 static enum task_status outcome(struct task *task, int status, const char *what)
 {
+    bool cut = task->vm->cut;
     if (status == 0)
         return TASK_DONE;
     if (status == LUA_YIELD && task->wait)
         return TASK_SUSPENDED;
+    if (status == LUA_YIELD && cut) {
+        replace_coroutine(task);
+        return TASK_CUT;
+    }
     if (status == LUA_YIELD) {
         lua_settop(task->L, 0);
         lua_pushstring(task->L,
                        "the handler yielded: only calls that wait for something suspend it");
     }
-    return fail(task, what);
+    fail(task, status, what);
+    return cut ? TASK_CUT : TASK_FAILED;
 }
 
 static int run(struct task *task, int args, const char *what)
@@ -173,7 +181,10 @@ static int run(struct task *task, int args, const char *what)
     env->running = task;
     env->current = task->session;
     pulse_begin(env->pulse, what, task->session ? task->session->id : 0);
+    task->vm->cut = task->vm->cut_told = false;
+    struct vm *outside = vm_enter(env, task->vm);
     int status = lua_resume(task->L, args);
+    vm_leave(task->vm, outside);
     pulse_end(env->pulse);
     generation_enter(outer);
     env->running = outer_task;
@@ -183,7 +194,9 @@ static int run(struct task *task, int args, const char *what)
 
 enum task_status task_resume(struct task *task, int args, const char *what)
 {
-    return outcome(task, run(task, args, what), what);
+    enum task_status status = outcome(task, run(task, args, what), what);
+    vm_settle(task->vm);
+    return status;
 }
 
 static void end_wait(struct task *task)

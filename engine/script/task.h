@@ -44,7 +44,7 @@ struct task {
     void *pending; /* what the wait's fini gives up */
 };
 
-enum task_status { TASK_DONE, TASK_SUSPENDED, TASK_FAILED };
+enum task_status { TASK_DONE, TASK_SUSPENDED, TASK_FAILED, TASK_CUT };
 
 struct task *task_new(struct vm *vm, struct session *session); /* from the pool when it can */
 void task_release(struct task *task);                          /* back to the pool */
@@ -60,7 +60,7 @@ void tasks_renew(struct vm *vm);
 
 /* Starts the function that stands on task->L with `args` arguments above it, or goes on with a task
  * that was woken. TASK_DONE: its results stand on task->L. TASK_FAILED: the error was logged, the
- * coroutine replaced. */
+ * coroutine replaced; TASK_CUT: the same, as it has run for too long (preempt.h). */
 enum task_status task_resume(struct task *task, int args, const char *what);
 enum task_status task_go_on(struct task *task, const char *what);
 

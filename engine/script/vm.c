@@ -6,11 +6,13 @@
 #include "msg/client_id.h"
 #include "script/dispatch.h"
 #include "script/generation.h"
+#include "script/guard.h"
 #include "script/lua_buf.h"
 #include "script/lua_headers.h"
 #include "script/lua_modules.h"
 #include "script/lua_request.h"
 #include "script/lua_timer.h"
+#include "script/preempt.h"
 #include "script/require.h"
 #include "script/session_protocol.h"
 #include "script/task.h"
@@ -74,11 +76,59 @@ static struct generation *of_main_state(struct vm *vm)
     return vm->current ? vm->current : vm->running;
 }
 
+/* -- in Lua and out of it -- */
+
+struct vm *vm_enter(struct script_env *env, struct vm *vm)
+{
+    struct vm *outside = env->in_lua;
+    if (outside)
+        outside->heap.strict = false;
+    if (vm)
+        vm->heap.strict = true;
+    env->in_lua = vm;
+    return outside;
+}
+
+void vm_explain(struct vm *vm, lua_State *L, int status)
+{
+    if (status != LUA_ERRMEM || !vm->heap.full)
+        return;
+    lua_pushfstring(L, "%s (engine.luavm.memoryLimit: %f MiB)", lua_tostring(L, -1),
+                    (double)vm->heap.limit / (1024 * 1024));
+    lua_remove(L, -2);
+}
+
+static int collect_all(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+static void recover(void *data)
+{
+    struct vm *vm = data;
+    lua_pushcfunction(vm->L, collect_all);
+    if (vm_call(vm, vm->L, 0, 0, "a finalizer", 0) != 0)
+        vm_log_error(vm, vm->L, "a finalizer", 0);
+}
+
+void vm_leave(struct vm *vm, struct vm *outside)
+{
+    vm_enter(vm->env, NULL);
+    preempt_close(vm);
+    vm_enter(vm->env, outside);
+}
+
+void vm_settle(struct vm *vm)
+{
+    heap_recover(&vm->heap, recover, vm);
+}
+
 int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client)
 {
     struct pulse *pulse = vm->env->pulse;
     bool outer = pulse_is_in_call(pulse);
-    struct generation *outside = vm->running;
+    struct generation *entered = vm->running;
     if (L == vm->L)
         generation_enter(of_main_state(vm));
     int handler = lua_gettop(L) - args;
@@ -86,11 +136,17 @@ int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what
     lua_insert(L, handler);
     if (!outer)
         pulse_begin(pulse, what, client);
+    struct vm *outside = vm_enter(vm->env, vm);
     int status = lua_pcall(L, args, results, handler);
+    vm_leave(vm, NULL);
+    vm_explain(vm, L, status);
+    vm_enter(vm->env, outside);
     if (!outer)
         pulse_end(pulse);
     lua_remove(L, handler);
-    generation_enter(outside);
+    generation_enter(entered);
+    if (!outer)
+        vm_settle(vm);
     return status == 0 ? 0 : -1;
 }
 
@@ -165,6 +221,7 @@ static int open_all(lua_State *L)
     lua_pop(L, 1);
     leave_out_working_directory(L);
     lua_pop(L, 1);
+    guard_open(L);
     return 0;
 }
 
@@ -214,11 +271,24 @@ static struct vm *make(struct script_env *env, const struct config *config, int 
     return vm;
 }
 
+/* Where a step of the collector that compiled code takes is refused memory (for a smaller table of
+ * strings), LuaJIT 2.1 unwinds by the wrong trace and crashes. */
+static void limit_memory(struct vm *vm, uint64_t limit)
+{
+    guard_jit_off(vm->L);
+    heap_open(&vm->heap, vm->L, limit);
+}
+
 struct vm *vm_new(struct script_env *env, const struct config *config, int index)
 {
     struct vm *vm = make(env, config, index);
     lua_pushcfunction(vm->L, open_all);
     CHECK(lua_pcall(vm->L, 0, 0, 0) == 0);
+    vm->budget_ms = config->luavm.handler_budget;
+    if (config->luavm.preempt)
+        preempt_open(vm);
+    if (config->luavm.memory_limit != 0)
+        limit_memory(vm, config->luavm.memory_limit);
     vm->base = vm->running = generation_base(vm);
     return vm;
 }
@@ -245,6 +315,7 @@ void vm_free(struct vm *vm)
     vm_stop(vm);
     list_for_each(node, &vm->generations)
         sources_free(&list_entry(node, struct generation, in_vm)->sources);
+    heap_close(&vm->heap);
     lua_close(vm->L);
     terms_unref(vm->terms);
     list_for_each(node, &vm->generations) free(list_entry(node, struct generation, in_vm));
@@ -288,6 +359,7 @@ static bool limit_begin(struct vm *vm)
     bool jit = jit_is_on(vm->L);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     vm->limit_ms = clock_ms() + LOAD_MS;
+    heap_lend(&vm->heap, true);
     lua_sethook(vm->L, on_count, LUA_MASKCOUNT, LIMIT_LOOK);
     return jit;
 }
@@ -295,6 +367,7 @@ static bool limit_begin(struct vm *vm)
 static void limit_end(struct vm *vm, bool jit)
 {
     lua_sethook(vm->L, NULL, 0, 0);
+    heap_lend(&vm->heap, false);
     if (jit)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }

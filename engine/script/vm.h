@@ -3,8 +3,10 @@
 #pragma once
 
 #include "script/env.h"
+#include "script/heap.h"
 #include "script/terms.h"
 #include <lua.h>
+#include <signal.h>
 
 struct generation;
 struct sources;
@@ -37,6 +39,10 @@ struct vm {
     int probe; /* stands for a connection when a publish is encoded for all */
     bool probe_touched;
     uint64_t flood_logged_ms; /* when a client that sent too much was last told of; 0: never */
+    struct heap heap;
+    uint32_t budget_ms;           /* of a handler, where preempt.h is in use */
+    volatile sig_atomic_t hooked; /* its hook is set */
+    bool cut, cut_told; /* it has ended a handler of the task that runs; has logged that */
     bool websocket; /* clients are to speak it: built in, or the script uses the shipped codec */
 };
 
@@ -76,6 +82,21 @@ bool vm_collect(struct vm *vm);
  * suspend. 0, or -1 with the message and traceback on the stack in place of results. One of the two
  * doors into Lua; the other is task_resume. */
 int vm_call(struct vm *vm, lua_State *L, int args, int results, const char *what, uint64_t client);
+
+/* From here on Lua of `vm` runs, NULL: the engine's own code, for which no allocation is refused
+ * and which no hook interrupts. Functions that scripts call put it around what must not be left
+ * half done, and around work on another coroutine than their own, and restore what it returned. */
+struct vm *vm_enter(struct script_env *env, struct vm *vm);
+
+/* Lua of `vm` has returned to where `outside` ran. */
+void vm_leave(struct vm *vm, struct vm *outside);
+
+/* Names memoryLimit in the error on top of L when a call has ended with LUA_ERRMEM because of it.
+ */
+void vm_explain(struct vm *vm, lua_State *L, int status);
+
+/* After the outermost call: collects the garbage of one that has met memoryLimit. */
+void vm_settle(struct vm *vm);
 
 /* Pushes a global of the script, also one that a metatable of its globals provides; nil when there
  * is none or that metatable raises an error. */

@@ -9,6 +9,7 @@
 #include "net/tally.h"
 #include "script/http_client.h"
 #include "script/lua_modules.h"
+#include "script/preempt.h"
 #include "script/redis_pool.h"
 #include "script/session.h"
 #include "script/vm.h"
@@ -503,7 +504,12 @@ const struct sources *worker_sources(const struct worker *w, int server)
 static void *run(void *data)
 {
     struct worker *w = data;
+    bool preempt = w->options.config->luavm.preempt;
+    if (preempt)
+        preempt_adopt(&w->env);
     CHECK(uv_run(&w->loop, UV_RUN_DEFAULT) >= 0);
+    if (preempt)
+        preempt_leave(&w->env);
     return NULL;
 }
 
