@@ -614,8 +614,6 @@ void conn_shed(struct conn *conn, const char *why)
         fall_behind(conn, CLOSE_MEMORY, why);
     else
         break_off(conn, CLOSE_MEMORY, why);
-    if (conn->state != CLOSED)
-        conn_discard(conn);
 }
 
 /* What waits in the socket's way already may leave no room for it, whatever is left out. */

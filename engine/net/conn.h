@@ -137,7 +137,8 @@ void conn_close(struct conn *conn);
 /* Ends it without flushing; on_end is not called, on_closed follows. Idempotent. */
 void conn_abort(struct conn *conn);
 
-/* Memory is short: ends it as one that takes too little, with on_end. */
+/* Memory is short: ends it as one that takes too little, with on_end. Unread input stays, as it may
+ * be being read: conn_discard. */
 void conn_shed(struct conn *conn, const char *why);
 
 /* Bytes of memory that go with it, about: of what it shares with others, its part. */

@@ -30,6 +30,10 @@ static bool hold_next, abort_next, ended, flooded, closed;
 static char why[128];
 static const char *last_word; /* that it sends when it is told of the end */
 
+static size_t send_next; /* that an on_input sends */
+
+static int send_filled(char c, size_t len, bool message);
+
 static size_t on_input(void *owner, const char *data, size_t len)
 {
     (void)owner;
@@ -41,6 +45,10 @@ static size_t on_input(void *owner, const char *data, size_t len)
     if (hold_next)
         conn_hold(conn);
     hold_next = false;
+    if (send_next > 0)
+        assert_int_equal(send_filled('i', send_next, true), UV_ENOBUFS);
+    send_next = 0;
+    assert_memory_equal(got.data + got.len - take, data, take);
     if (abort_next)
         conn_abort(conn);
     return take;
@@ -111,6 +119,7 @@ static int set_up(void **state)
         .max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536, .counters = &counters};
     take_most = SIZE_MAX;
     busy_ns = 0;
+    send_next = 0;
     hold_next = abort_next = ended = flooded = closed = false;
     why[0] = '\0';
     last_word = NULL;
@@ -580,6 +589,31 @@ static void when_memory_is_short_little_may_wait(void **state)
     close(guard.descriptor);
 }
 
+/* The owner reads what was held while it is closed for what it sends meanwhile. */
+static void when_memory_is_short_held_input_is_still_read(void **state)
+{
+    (void)state;
+    struct memory_guard guard = {.descriptor = memory_use_open(), .most = 1, .is_short = true};
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = 1 << 30;
+    assert_int_equal(send_filled('b', 8 << 20, true), 0);
+    hold_next = true;
+    take_most = 1;
+    peer_sends("abc");
+    turn_until_got(1);
+    conns.memory = &guard;
+    send_next = 8 << 20;
+    conn_let_go(conn);
+    assert_true(ended);
+    assert_string_equal(why, "the engine is at its memoryLimit");
+    assert_got("ab");
+    size_t len;
+    conn_held(conn, &len);
+    assert_int_equal(len, 0);
+    close(guard.descriptor);
+}
+
 /* More than the socket takes at once: the rest follows in order. */
 static void a_full_socket_is_waited_for(void **state)
 {
@@ -958,6 +992,7 @@ int main(void)
         TEST(who_makes_much_work_may_end_with_it),
         TEST(who_waits_for_its_turn_may_end),
         TEST(when_memory_is_short_little_may_wait),
+        TEST(when_memory_is_short_held_input_is_still_read),
         TEST(a_full_socket_is_waited_for),
         TEST(own_and_shared_messages_keep_their_order),
         TEST(the_backlog_is_exact),

@@ -140,10 +140,12 @@ void session_shed(struct session *s)
 {
     if (!s->conn)
         return;
-    if (s->closing)
+    if (s->closing) {
         conn_abort(s->conn);
-    else
+    } else {
         conn_shed(s->conn, "the engine is at its memoryLimit");
+        conn_discard(s->conn);
+    }
     session_ws_forget_input(s);
 }
 
