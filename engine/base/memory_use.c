@@ -31,6 +31,13 @@ void memory_give_back(void)
 #endif
 }
 
+/* A look may end after the limit did, and is not believed then. */
+bool memory_is_short(const struct memory_guard *guard)
+{
+    return guard && atomic_load_explicit(&guard->is_short, memory_order_relaxed) &&
+           atomic_load_explicit(&guard->most, memory_order_relaxed) > 0;
+}
+
 void memory_guard_look(struct memory_guard *guard)
 {
     uint64_t most = atomic_load(&guard->most);

@@ -19,10 +19,13 @@ void memory_give_back(void);
 /* What holds the process under a limit, for threads that make it grow. One writes but for the
  * look; any thread reads. */
 struct memory_guard {
-    atomic_bool is_short;  /* little may wait for anybody */
+    atomic_bool is_short;  /* little may wait for anybody, while there is a limit */
     _Atomic uint64_t most; /* resident bytes from which it is short at once; 0: none */
     int descriptor;        /* memory_use_open's; set once, before `most` */
 };
+
+/* NULL: never. */
+bool memory_is_short(const struct memory_guard *guard);
 
 /* For a thread that has taken much in a short time: it may be short already. */
 void memory_guard_look(struct memory_guard *guard);

@@ -547,15 +547,10 @@ static uint64_t backlog(struct conn *conn)
     return conn->out_bytes - (left < waiting ? waiting - left : 0);
 }
 
-static bool memory_is_short(const struct conns *conns)
-{
-    return conns->memory && atomic_load_explicit(&conns->memory->is_short, memory_order_relaxed);
-}
-
 static uint64_t max_backlog(const struct conn *conn)
 {
     uint64_t max = conn->limits->max_backlog;
-    return max > WAITING_BYTES && memory_is_short(conn->conns) ? WAITING_BYTES : max;
+    return max > WAITING_BYTES && memory_is_short(conn->conns->memory) ? WAITING_BYTES : max;
 }
 
 /* A script can fill memory faster than others look. */
@@ -644,7 +639,7 @@ static int make_room(struct conn *conn, size_t len, bool message)
         counter_add(&conn->limits->counters->dropped_messages, 1);
         return LEFT_OUT;
     }
-    if (memory_is_short(conn->conns))
+    if (memory_is_short(conn->conns->memory))
         conn_shed(conn, "the engine is at its memoryLimit");
     else
         fall_behind(conn, CLOSE_SLOW, "slow client: more than maxBacklog bytes wait to be written");
