@@ -115,15 +115,22 @@ static size_t choose(const struct overload *o)
     return count;
 }
 
+static void end_round(struct overload *o)
+{
+    o->waiting = 0;
+    o->candidate_count = 0;
+}
+
+/* By what is held now: while others were asked much may have been given back. */
 static void shed(struct overload *o)
 {
+    o->held = memory_resident(o->options.memory->descriptor);
     qsort(o->candidates, o->candidate_count, sizeof *o->candidates, heavier_first);
     size_t count = choose(o);
     for (int place = 0; place < o->options.box_count; place++)
         shed_of(o, place, count);
     o->in_vain = count == 0;
-    o->waiting = 0;
-    o->candidate_count = 0;
+    end_round(o);
     tell(o);
 }
 
@@ -179,10 +186,12 @@ static bool is_in_vain(const struct overload *o, uint64_t held)
 
 static void look(struct overload *o, uint64_t held)
 {
-    if (o->waiting > 0 && uv_now(o->options.loop) - o->asked_ms >= ANSWER_MS)
+    bool late = o->waiting > 0 && uv_now(o->options.loop) - o->asked_ms >= ANSWER_MS;
+    if (late)
         shed(o);
     set_over(o, held >= (o->over ? o->limit / 16 * 13 : o->limit / 8 * 7));
-    if (o->over && o->waiting == 0 && !is_in_vain(o, held))
+    /* What was just shed is still in `held`. */
+    if (o->over && !late && o->waiting == 0 && !is_in_vain(o, held))
         ask(o, held);
 }
 
@@ -238,13 +247,15 @@ void overload_limit(struct overload *o, uint64_t limit)
 {
     o->limit = limit > 0 && can_look(o->options.memory) ? limit : 0;
     counter_set(&o->stats.limit, o->limit);
+    set_over(o, o->over && o->limit > 0);
     atomic_store(&o->options.memory->most, o->limit / 16 * 15);
     if (o->limit > 0) {
         CHECK(uv_timer_start(&o->timer, on_look, 0, 0) == 0);
-    } else {
-        uv_timer_stop(&o->timer);
-        set_over(o, false);
+        return;
     }
+    uv_timer_stop(&o->timer);
+    end_round(o);
+    o->in_vain = false;
 }
 
 void overload_close(struct overload *o)
