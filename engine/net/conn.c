@@ -148,12 +148,36 @@ static void out_grow(struct conn *conn)
     conn->out_head = 0;
 }
 
-/* Nothing more is appended to the last frame. Where it has to wait, it keeps only what it uses. */
+static void release(struct conns *conns, struct frame *frame)
+{
+    if (frame->cap != CHUNK_BYTES || frame->refs > 1 || conns->spare_count == CONNS_SPARE_MAX) {
+        frame_unref(frame);
+        return;
+    }
+    frame->len = 0;
+    frame->messages = 0;
+    conns->spare[conns->spare_count++] = frame;
+}
+
+static struct frame *copy_chunk(struct conns *conns, struct frame *chunk)
+{
+    struct frame *frame = frame_new(chunk->data, chunk->len);
+    frame->messages = chunk->messages;
+    release(conns, chunk);
+    return frame;
+}
+
+/* Nothing more is appended to the last frame. Where it has to wait, it keeps only what it uses. A
+ * chunk that is hardly used is copied: what is cut off it is too small to be the next one. */
 static void out_seal(struct conn *conn, bool waits)
 {
-    if (waits && conn->out_room > 0) {
+    if (conn->out_room > 0) {
         struct frame **last = out_at(conn, conn->out_count - 1);
-        *last = frame_trim(*last);
+        bool hardly_used = (*last)->len <= (*last)->cap / 2;
+        if (hardly_used && (waits || conn->out_count > GROWN_FRAMES))
+            *last = copy_chunk(conn->conns, *last);
+        else if (waits && !hardly_used)
+            *last = frame_trim(*last);
     }
     conn->out_room = 0;
 }
@@ -199,17 +223,6 @@ static void out_append(struct conn *conn, const char *data, size_t len)
     last->len += (uint32_t)len;
     conn->out_room -= (uint32_t)len;
     conn->out_bytes += len;
-}
-
-static void release(struct conns *conns, struct frame *frame)
-{
-    if (frame->cap != CHUNK_BYTES || frame->refs > 1 || conns->spare_count == CONNS_SPARE_MAX) {
-        frame_unref(frame);
-        return;
-    }
-    frame->len = 0;
-    frame->messages = 0;
-    conns->spare[conns->spare_count++] = frame;
 }
 
 static void out_pop(struct conn *conn)
@@ -319,7 +332,7 @@ static uint64_t out_weight(struct conn *conn)
     for (uint32_t i = 0; i < conn->out_count; i += conn->out_count / WEIGH_LOOK + 1) {
         const struct frame *frame = *out_at(conn, i);
         bytes += frame->len;
-        parts += frame->len / frame->refs;
+        parts += (sizeof *frame + frame->len) / frame->refs;
     }
     uint64_t ring = conn->out == conn->out_inline ? 0 : conn->out_cap * sizeof *conn->out;
     return ring + (uint64_t)((double)conn->out_bytes * (double)parts / (double)(bytes | 1));

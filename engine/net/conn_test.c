@@ -460,6 +460,35 @@ static void collected_messages_are_left_out_together(void **state)
     assert_true(conn_is_open(conn));
 }
 
+/* One that may be left out, one that may not, by turns: each is a frame of its own. */
+static void append_in_turns(int times)
+{
+    for (int i = 0; i < times; i++) {
+        assert_int_equal(conn_append(conn, "p", 1, "o", 1, false), 0);
+        assert_int_equal(conn_append(conn, "m", 1, "es", 2, true), 0);
+    }
+}
+
+static void small_frames_take_little_memory(void **state)
+{
+    (void)state;
+    enum { TIMES = 10000, BOUND = 12 << 20 };
+    int descriptor = memory_use_open();
+    limits.drop_oldest = true;
+    conn_start(conn);
+    uint64_t before = memory_resident(descriptor);
+    append_in_turns(TIMES); /* within a turn */
+    uint64_t held = memory_resident(descriptor);
+    assert_in_range(held, 1, before + BOUND);
+    assert_in_range(conn_weight(conn), 2 * TIMES * sizeof(struct frame), BOUND);
+    fill_the_socket('a');
+    before = memory_resident(descriptor);
+    append_in_turns(TIMES); /* behind what waits */
+    held = memory_resident(descriptor);
+    assert_in_range(held, 1, before + BOUND);
+    close(descriptor);
+}
+
 /* Pongs, bytes of a script's own, what is compressed in a context. */
 static void what_is_no_message_is_never_left_out(void **state)
 {
@@ -988,6 +1017,7 @@ int main(void)
         TEST(a_slow_client_that_never_reads_is_cut_off_soon),
         TEST(the_oldest_messages_are_left_out),
         TEST(collected_messages_are_left_out_together),
+        TEST(small_frames_take_little_memory),
         TEST(what_is_no_message_is_never_left_out),
         TEST(with_nothing_to_leave_out_a_slow_client_is_closed),
         TEST(what_the_socket_has_taken_does_not_wait),
