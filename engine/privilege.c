@@ -13,7 +13,7 @@
 
 /* ---- looking up ---- */
 
-/* False when it is no number, which an account may have. */
+/* False, and *out as it was, when it is no number that an account may have. */
 static bool read_number(const char *text, unsigned *out)
 {
     char *end;
@@ -21,8 +21,10 @@ static bool read_number(const char *text, unsigned *out)
         return false;
     errno = 0;
     unsigned long number = strtoul(text, &end, 10);
+    if (errno != 0 || number >= UINT_MAX)
+        return false;
     *out = (unsigned)number;
-    return errno == 0 && number < UINT_MAX;
+    return true;
 }
 
 static const struct passwd *find_user(const char *text, unsigned *uid)

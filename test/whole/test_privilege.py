@@ -175,6 +175,7 @@ def test_a_port_in_use_is_told_as_ever(make_public):
 @needs_root
 @pytest.mark.parametrize("user,pattern", [
     ("no-such-user", "there is no user 'no-such-user'; make it"), (USER + ":no-such-group", "there is no group 'no-such-group'"),
+    ("4294968296:1000", "there is no user '4294968296'"), ("4294967295:1000", "there is no user '4294967295'"),
     ("4242", "does not know the number 4242; add a group"), ("root", "root is the superuser"), ("0:0", "0:0 is the superuser")])
 @pytest.mark.parametrize("command", ["single", "check"])
 def test_a_user_that_cannot_be(make_public, user, pattern, command):
