@@ -53,6 +53,16 @@ static void read_number(struct config_reader *reader, const struct config_key *k
     config_store(key, base, value);
 }
 
+static void report_wrong(struct config_reader *reader, const struct config_key *key,
+                         const yaml_node_t *node, const char *allowed)
+{
+    if (key->secret && config_node_text(node))
+        config_reader_error(reader, &node->start_mark, "found another text; allowed is %s",
+                            allowed);
+    else
+        config_reader_wrong(reader, node, allowed);
+}
+
 const struct config_choice *config_scalar_choice(struct config_reader *reader,
                                                  const struct config_key *key,
                                                  const yaml_node_t *node)
@@ -65,7 +75,7 @@ const struct config_choice *config_scalar_choice(struct config_reader *reader,
     for (const struct config_choice *choice = key->choices; choice->name; choice++)
         if (!choice->silent)
             buf_printf(&allowed, "%s%s", allowed.len ? " or " : "", choice->name);
-    config_reader_wrong(reader, node, allowed.data);
+    report_wrong(reader, key, node, allowed.data);
     buf_free(&allowed);
     return NULL;
 }
@@ -93,12 +103,7 @@ const char *config_scalar_text(struct config_reader *reader, const struct config
     }
     if (text && (!key->valid || key->valid(text)))
         return text;
-    const char *allowed = key->allowed ? key->allowed : "a text";
-    if (text && key->secret)
-        config_reader_error(reader, &node->start_mark, "found another text; allowed is %s",
-                            allowed);
-    else
-        config_reader_wrong(reader, node, allowed);
+    report_wrong(reader, key, node, key->allowed ? key->allowed : "a text");
     return NULL;
 }
 

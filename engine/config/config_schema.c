@@ -122,7 +122,7 @@ static const struct config_key user_keys[] = {
     {.name = "username", .kind = CONFIG_TEXT, USER(username), .text = "", .required = true,
      .secret = true, .valid = config_value_is_username, .allowed = "a text that is not empty and has no colon"},
     {.name = "password", .kind = CONFIG_TEXT, USER(password), .text = "", .required = true, PASSWORD},
-    {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true},
+    {.name = "roles", .kind = CONFIG_FLAGS, .choices = roles, .required = true, .secret = true},
     {.name = "host", .kind = CONFIG_TEXT, USER(host), .text = "*",
      .valid = config_value_is_host_pattern, .allowed = "an IP address, in which * stands for any part, or unix"},
 };

@@ -303,7 +303,6 @@ def test_no_secret_is_told(make_engine):
     engine.config["access"]["users"][0]["roles"] = [SECRETS[0] + "-role"]
     engine.config["access"]["users"][0]["username"] = "a:" + SECRETS[3]
     engine.config["engine"]["luavm"]["redis"][0]["addr"] = f"redis://a:{SECRETS[1]}@b"
-    engine.config["access"]["users"][0]["roles"] = ["admin"]
     engine.config_path.write_text(yaml(engine.config))
     engine.process.send_signal(signal.SIGHUP)
     engine.wait_output("not used; what was read before holds on")
