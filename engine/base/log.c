@@ -190,16 +190,15 @@ void log_write_alike(enum log_level level, const char *module, const char *topic
 
 /* ---- the writer's thread ---- */
 
-/* Returns how many of the records nobody has. */
+/* Returns how many of the records nobody has. The file does not wait for the terminal. */
 static size_t write_records(const char *data, size_t len)
 {
-    size_t unshown = 0;
-    if (logger.has_terminal)
-        unshown = log_stream_write(&logger.terminal, data, len);
+    size_t failed = logger.file ? log_file_write(logger.file, data, len) : 0;
+    size_t unshown = logger.has_terminal ? log_stream_write(&logger.terminal, data, len) : 0;
     if (!logger.file)
         return unshown;
     logger.unshown += unshown;
-    return log_file_write(logger.file, data, len);
+    return failed;
 }
 
 /* A line of the log about itself; false when it did not get through. */
@@ -348,7 +347,6 @@ static void *run_writer(void *unused)
     struct work work;
     do {
         take_work(&work);
-        write_prints(logger.print_batch.data, logger.print_batch.len, work.stop);
         if (work.reopen) {
             write_batch(logger.batch.data, work.reopen_at, work.stop);
             reopen();
@@ -356,6 +354,7 @@ static void *run_writer(void *unused)
         write_batch(logger.batch.data + work.reopen_at, logger.batch.len - work.reopen_at,
                     work.stop);
         write_repeats(work.repeats, work.repeat_count);
+        write_prints(logger.print_batch.data, logger.print_batch.len, work.stop);
     } while (!work.stop);
     atomic_store(&settled, true);
     pthread_mutex_lock(&logger.lock);

@@ -70,8 +70,11 @@ int log_file_reopen(struct log_file *file)
         open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0) {
+        int rc = -errno;
+        if (fd >= 0)
+            close(fd);
         file->stray = true;
-        return -errno;
+        return rc;
     }
     adopt(file, fd, &info);
     return 0;
@@ -215,8 +218,7 @@ static void say_failure(struct log_file *file, int error)
     file->failing = true;
 }
 
-/* When the old file cannot be renamed, lines go on into it for another day or as much again. */
-static void rotate(struct log_file *file, const char *date)
+static void move_away(struct log_file *file)
 {
     char *name = rotated_name(file);
     if (rename(file->path, name) == 0 || errno == ENOENT) {
@@ -224,6 +226,14 @@ static void rotate(struct log_file *file, const char *date)
         remove_old(file);
     }
     free(name);
+}
+
+/* When the old file cannot be renamed, lines go on into it for another day or as much again. One
+ * that nothing got into, as on a full disk, may not push out an old one that is full. */
+static void rotate(struct log_file *file, const char *date)
+{
+    if (file->size > 0)
+        move_away(file);
     file->size = 0;
     memcpy(file->date, date, LOG_DATE_LEN);
 }

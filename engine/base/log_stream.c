@@ -1,4 +1,5 @@
 #include "base/log_stream.h"
+#include "base/clock.h"
 #include "base/log_record.h"
 #include <errno.h>
 #include <limits.h>
@@ -6,10 +7,12 @@
 #include <unistd.h>
 
 /* What poll(2) calls writable takes PIPE_BUF bytes without blocking. */
-static ssize_t write_some(struct log_stream *stream, const char *data, size_t len)
+static ssize_t write_some(struct log_stream *stream, const char *data, size_t len,
+                          uint64_t until_ms)
 {
     struct pollfd ready = {.fd = stream->fd, .events = POLLOUT};
-    int rc = poll(&ready, 1, stream->stalled ? 0 : LOG_STREAM_WAIT_MS);
+    uint64_t now = clock_ms();
+    int rc = poll(&ready, 1, stream->stalled || now >= until_ms ? 0 : (int)(until_ms - now));
     if (rc == 0)
         errno = ETIMEDOUT;
     if (rc <= 0)
@@ -21,8 +24,9 @@ static ssize_t write_some(struct log_stream *stream, const char *data, size_t le
 static size_t write_all(struct log_stream *stream, const char *data, size_t len)
 {
     size_t done = 0;
+    uint64_t until_ms = clock_ms() + LOG_STREAM_WAIT_MS;
     while (done < len) {
-        ssize_t n = write_some(stream, data + done, len - done);
+        ssize_t n = write_some(stream, data + done, len - done, until_ms);
         if (n < 0) {
             stream->stalled = true;
             stream->error = errno;

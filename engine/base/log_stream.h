@@ -1,6 +1,6 @@
 /* A descriptor that the log is written to and that somebody reads, or does not: a terminal, a pipe.
- * One that takes nothing is waited for once, and not again before it takes something. The log's
- * writer thread. */
+ * One that takes too little is waited for, a second for all that is written at once; one that takes
+ * nothing is not waited for again before it takes something. The log's writer thread. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,9 +1,11 @@
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/log_stream.h"
 #include "base/mem.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <regex.h>
 #include <setjmp.h>
@@ -558,6 +560,36 @@ static void test_the_file_goes_on_when_nobody_reads_the_terminal(void **state)
     free(shown);
 }
 
+static void *read_slowly(void *data)
+{
+    char block[4096];
+    while (read(*(int *)data, block, sizeof block) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    return NULL;
+}
+
+/* All of it would take five seconds. */
+static void test_a_slow_terminal_is_not_waited_for_piece_by_piece(void **state)
+{
+    (void)state;
+    enum { LEN = 1 << 20, LINE = 64 };
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    struct log_stream stream = {.fd = ends[1]};
+    char *text = xmalloc(LEN);
+    memset(text, 'x', LEN);
+    for (size_t i = LINE - 1; i < LEN; i += LINE)
+        text[i] = '\n';
+    pthread_t reader;
+    pthread_create(&reader, NULL, read_slowly, &ends[0]);
+    assert_in_range(log_stream_write(&stream, text, LEN), 1, LEN / LINE - 1);
+    assert_true(stream.stalled);
+    close(ends[1]);
+    pthread_join(reader, NULL);
+    close(ends[0]);
+    free(text);
+}
+
 static void limit_file_size(rlim_t size)
 {
     struct rlimit limit;
@@ -579,8 +611,8 @@ static void wait_until_shown(int fd, const char *what)
     buf_free(&text);
 }
 
-/* A limit on the file's size stands in for a disk that is full. Lines are shown before they go to
- * the file: when the third is shown, the second has been lost. */
+/* A limit on the file's size stands in for a disk that is full. Lines go to the file
+ * before they are shown: when one is shown, it has been lost. */
 static void lose_lines(int shown)
 {
     start(0);
@@ -629,6 +661,30 @@ static void test_a_full_disk_ends_nothing(void **state)
     free(said);
 }
 
+static void test_a_full_disk_pushes_no_old_file_out(void **state)
+{
+    (void)state;
+    max_size = 1000;
+    start(1);
+    log_info("a", "the first");
+    log_settle(30000);
+    limit_file_size(1);
+    for (int i = 0; i < 60; i++)
+        log_info("a", "%0100d", i);
+    log_settle(30000);
+    limit_file_size(RLIM_INFINITY);
+    log_stop();
+    glob_t rotated;
+    char *pattern = xasprintf("%s.*", file);
+    assert_int_equal(glob(pattern, 0, NULL, &rotated), 0);
+    assert_int_equal(rotated.gl_pathc, 1);
+    char *text = contents(rotated.gl_pathv[0]);
+    assert_matches(text, "INFO  a: the first");
+    globfree(&rotated);
+    free(pattern);
+    free(text);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -655,6 +711,8 @@ int main(void)
         WITH_FOLDER(test_cannot_be_opened_anew),
         WITH_FOLDER(test_a_pipe_that_nobody_reads_is_an_error),
         WITH_FOLDER(test_the_file_goes_on_when_nobody_reads_the_terminal),
+        WITH_FOLDER(test_a_full_disk_pushes_no_old_file_out),
+        cmocka_unit_test(test_a_slow_terminal_is_not_waited_for_piece_by_piece),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
