@@ -13,6 +13,7 @@ enum {
     SMALL_BYTES = 256,
     CHUNK_BYTES = 2048,
     IOV_MAX_FLUSH = 64,
+    CONTROL_BYTES = 256, /* has a ping or a pong at most */
     /* What waits in libuv's hands can neither be left out nor be let go. */
     WAITING_BYTES = TRANSPORT_BEGUN_MAX,
     /* Queued for clients that take less than they are sent, by a script as fast as it can. */
@@ -115,7 +116,7 @@ void conn_mark(struct conn *conn)
 
 bool conn_heard(const struct conn *conn)
 {
-    return conn->heard || !conn->reading;
+    return conn->heard || !conn->reading || conn->writing > 0;
 }
 
 /* -- the write queue -- */
@@ -595,6 +596,13 @@ static bool has_room(struct conn *conn, size_t len)
            has_room_behind(conn, len);
 }
 
+/* A ping and its answer go behind a message that is larger than all that may wait. */
+static bool has_room_for_control(struct conn *conn, size_t len)
+{
+    uint64_t max = max_backlog(conn), large = out_waiting(conn);
+    return len <= CONTROL_BYTES && large > max && conn->out_bytes - large + len <= max;
+}
+
 /* What was not offered to the socket yet does not make a client slow. */
 static void flush_early(struct conn *conn)
 {
@@ -644,7 +652,7 @@ static int make_room(struct conn *conn, size_t len, bool message)
         flush_early(conn);
     if (conn->state != OPEN)
         return UV_ENOTCONN;
-    if (has_room(conn, len) || conn->slow)
+    if (has_room(conn, len) || conn->slow || (!message && has_room_for_control(conn, len)))
         return 0;
     if (conn->limits->drop_oldest && leave_out_for(conn, len))
         return 0;

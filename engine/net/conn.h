@@ -146,7 +146,8 @@ uint64_t conn_weight(struct conn *conn);
 
 bool conn_is_open(const struct conn *conn); /* not closing in any way */
 
-/* Has anything come since conn_mark, or is the peer not read? */
+/* Has anything come since conn_mark, or can nothing have come: the peer is not read, or has not
+ * taken yet what it would answer? */
 void conn_mark(struct conn *conn);
 bool conn_heard(const struct conn *conn);
 

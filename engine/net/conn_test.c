@@ -352,6 +352,27 @@ static void one_large_message_makes_nobody_slow(void **state)
     turn_until(&closed);
 }
 
+/* What watches such a peer is the write timeout. */
+static void pings_wait_behind_a_large_message(void **state)
+{
+    (void)state;
+    limits.max_backlog = 1000;
+    for (int i = 0; i < 2; i++) {
+        limits.drop_oldest = i > 0;
+        ended = false;
+        reopen(connect_pair);
+        conn_start(conn);
+        assert_int_equal(send_filled('a', 1 << 25, true), 0);
+        turns(3);
+        conn_mark(conn);
+        assert_true(conn_heard(conn));
+        for (int waiting = 0; waiting < 1000; waiting += 4)
+            assert_int_equal(conn_append(conn, "pi", 2, "ng", 2, false), 0);
+        assert_false(ended);
+        assert_int_equal(conn_append(conn, "pi", 2, "ng", 2, false), UV_ENOBUFS);
+    }
+}
+
 static int send_filled(char c, size_t len, bool message)
 {
     struct frame *frame = frame_new(NULL, len);
@@ -1014,6 +1035,7 @@ int main(void)
         TEST(a_close_does_not_wait_for_ever),
         TEST(a_slow_client_is_cut_off),
         TEST(one_large_message_makes_nobody_slow),
+        TEST(pings_wait_behind_a_large_message),
         TEST(a_slow_client_gets_what_was_begun_and_the_last_word),
         TEST(a_slow_client_that_never_reads_is_cut_off_soon),
         TEST(the_oldest_messages_are_left_out),
