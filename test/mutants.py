@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 """Do the tests of engine/proto notice a defect? Each defect of the table is put into a copy of the
-source, one at a time, and the tests must fail. With --against COMMAND that command is the test: it
-runs with ENGINE_SOURCE naming a copy of the whole project that has the defect."""
+source, one at a time, and the tests must fail. With --suite BUILD the test is the WebSocket suite
+(conformance/suite.py) against the engine of that build folder with the defect linked in; then the
+defects of what stands between the codec and its clients are tried too. With --against COMMAND that
+command is the test: it runs with ENGINE_SOURCE naming a copy of the project that has the defect."""
 
 import argparse
 import concurrent.futures
+import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +24,10 @@ SOURCES = [PROTO + "base64.c", PROTO + "ws.c", PROTO + "ws_frame.c", PROTO + "ut
            "engine/base/blob.c", "engine/base/buf.c", "engine/base/mem.c", "engine/base/check.c"]
 NOT_COPIED = shutil.ignore_patterns(".git", "build*", "__pycache__", "node_modules")
 
-# name, file, text that occurs exactly once, what it becomes
+CODEC = "lua/protocols/websocket.lua"
+SUITE = ROOT / "test/conformance/suite.py"
+
+# name, file (of engine/proto if it names no folder), text that occurs exactly once, what it becomes
 MUTANTS = [
     ("reserved bits unchecked", "ws.c", "byte & BITS_RSV && !may_be_packed(decoder, byte)",
      "false"),
@@ -191,6 +198,77 @@ MUTANTS = [
      "len > HANDSHAKE_HEAD_MAX"),
 ]
 
+SESSION, BUILTIN, LEAVES = ("engine/script/" + name for name in ("session_ws.c", "session_builtin.c", "lua_ws.c"))
+ENDPOINT = "engine/api/consumer.c"
+
+# Only a whole engine has these.
+OUTSIDE = [
+    ("pings unanswered", SESSION, "send_plain(s, WS_OP_PONG, item->data, item->len);", "(void)0;"),
+    ("pongs are empty", SESSION, "send_plain(s, WS_OP_PONG, item->data, item->len);",
+     'send_plain(s, WS_OP_PONG, "", 0);'),
+    ("pongs are cut by a byte", SESSION, "send_plain(s, WS_OP_PONG, item->data, item->len);",
+     "send_plain(s, WS_OP_PONG, item->data, item->len - (item->len > 124));"),
+    ("pings answered with pings", SESSION, "send_plain(s, WS_OP_PONG, item", "send_plain(s, WS_OP_PING, item"),
+    ("pongs answered", SESSION, "if (event == WS_PING)", "if (event == WS_PING || event == WS_PONG)"),
+    ("a close is answered with another code", SESSION, 'send_close(s, item->code, "");', 'send_close(s, 1001, "");'),
+    ("a close is not answered", SESSION, 'send_close(s, item->code, "");', ""),
+    ("a close is answered twice", SESSION, 'send_close(s, item->code, "");',
+     'send_close(s, item->code, "");\n    send_close(s, item->code, "");'),
+    ("a client that closed is kept", SESSION, "session_close(s, CLOSE_CLIENT, why);", "(void)why;"),
+    ("a failure is not told", SESSION, "send_close(s, item->code, item->why);", ""),
+    ("a failure is told with 1000", SESSION, "send_close(s, item->code, item->why);", "send_close(s, 1000, item->why);"),
+    ("a client that failed is kept", SESSION, "session_close(s, CLOSE_PROTOCOL, item->why);", ""),
+    ("the limit on messages is twice as high", SESSION, "s->terms->server->max_message_size",
+     "s->terms->server->max_message_size * 2"),
+    ("the limit on messages is one too high", SESSION, "s->terms->server->max_message_size",
+     "s->terms->server->max_message_size + 1"),
+    ("binary messages sent as text", SESSION, "binary ? WS_OP_BINARY : WS_OP_TEXT", "WS_OP_TEXT"),
+    ("what is eaten is eaten again", SESSION, "*taken += eaten;", "*taken = eaten;"),
+    ("a handshake may take for ever", SESSION, "    if (seconds)\n", "    if (seconds > 1000)\n"),
+    ("a slow handshake is a bad one", SESSION, "session_ws_refuse(ws->session, 408,", "session_ws_refuse(ws->session, 400,"),
+    ("extensions agreed on are not told", SESSION, "agreed ? extensions.text : NULL", "NULL"),
+    ("extensions told are not agreed on", SESSION, "        agree(s, &terms);", "        (void)terms;"),
+    ("compression where it is switched off", SESSION, "if (!server->compression.on)", "if (false)"),
+    ("malformed offers accepted", SESSION, "result == HANDSHAKE_OK && offers_are_malformed(s, h)", "false"),
+    ("a message left out of the context", SESSION,
+     "packed->len >= len && !deflate_terms(deflate)->server_keeps", "packed->len >= len"),
+    ("built-in: any path is served", BUILTIN, "if (!path_is_served(s->vm, h.uri))", "if (false)"),
+    ("built-in: what follows the request is lost", BUILTIN, "session_take(s, h.head_len);", "session_take(s, len);"),
+    ("built-in: only the first message of a segment", BUILTIN, "    session_take(s, taken);\n    s->starved = !found;",
+     "    session_take(s, found ? len : taken);\n    s->starved = !found;"),
+    ("codec: another status for another path", LEAVES, "session_ws_refuse(s, 404,", "session_ws_refuse(s, 403,"),
+    ("codec: a byte of the request is left", LEAVES, "(lua_Integer)h.head_len", "(lua_Integer)h.head_len - 1"),
+    ("codec: any path is served", CODEC, "if path and not core.path_matches(uri, path) then", "if false then"),
+    ("codec: binary sent as text", CODEC, 'core.send(conn, data, "binary")', 'core.send(conn, data, "text")'),
+    ("codec: text sent as binary", CODEC, 'core.send(conn, data, "text")', 'core.send(conn, data, "binary")'),
+    ("codec: the request is not taken off", CODEC, "on_handshake) and n or -1", "on_handshake) and n - 4 or -1"),
+    ("endpoint: answers in binary frames", ENDPOINT, "ws_frame_end(&c->out, begun, WS_OP_TEXT, NULL);\n    caller_drop",
+     "ws_frame_end(&c->out, begun, WS_OP_BINARY, NULL);\n    caller_drop"),
+    ("endpoint: binary messages taken as text", ENDPOINT, "if (lws_frame_is_binary(c->wsi))", "if (false)"),
+    ("endpoint: the limit is twice as high", ENDPOINT, "> CONSUMER_MESSAGE_MAX)", "> 2 * CONSUMER_MESSAGE_MAX)"),
+    ("endpoint: the limit is one byte low", ENDPOINT, "> CONSUMER_MESSAGE_MAX)", ">= CONSUMER_MESSAGE_MAX)"),
+    ("endpoint: the limit holds for one fragment only", ENDPOINT, "c->frame.len + len + lws_remaining", "len + lws_remaining"),
+    ("endpoint: what is announced is not looked at", ENDPOINT, " + lws_remaining_packet_payload(c->wsi)", ""),
+    ("endpoint: too large is called a violation", ENDPOINT, "LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE", "LWS_CLOSE_STATUS_POLICY_VIOLATION"),
+    ("endpoint: each piece taken for a message", ENDPOINT, "bool whole = lws_is_final_fragment(c->wsi);", "bool whole = true;"),
+    ("endpoint: fragments are not forgotten", ENDPOINT, "c->frame.len);\n        buf_free(&c->frame);", "c->frame.len);"),
+]
+
+# What a client of the engine cannot see, and why.
+UNSEEN = {
+    "memory for what was announced": "memory alone",
+    "a client's frame not masked": "the client library's",
+    "the mask does not count to a frame": "the client library's",
+    "a payload that moves is cut": "the API's and the client library's",
+    "close reason cut inside a character": "reasons of failures are short",
+    "frames after the end are heard": "a connection that is being closed is not read either",
+}
+
+# Which servers a file is seen on, and which cases look at it; of the others the built-in protocol with all cases.
+SERVERS = {"lua_ws.c": "generation|socket", "websocket.lua": "generation|socket", "consumer.c": "api"}
+CASES = {"utf8.c": "utf8|closing/reason|deflate", "handshake.c": "handshake|start|lengths/each", "base64.c": "handshake",
+         "deflate.c": "deflate", "deflate_offer.c": "deflate"}
+
 
 def compile_object(source, target, include):
     subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-w", "-O1", "-I", include, "-c", source,
@@ -242,6 +320,41 @@ class Command:
         return succeeds(["sh", "-c", self.command], self.timeout, ENGINE_SOURCE=str(tree))
 
 
+class Suite:
+    """The WebSocket suite against an engine that has the defect. Of the build folder the objects are used."""
+
+    def __init__(self, build, timeout):
+        self.build, self.timeout = pathlib.Path(build).resolve(), timeout
+        with open(self.build / "compile_commands.json") as file:
+            self.commands = {entry["file"]: entry for entry in json.load(file)}
+        commands = subprocess.run(["ninja", "-C", self.build, "-t", "commands", "engine"], check=True,
+                                  capture_output=True, text=True).stdout
+        self.link = commands.rstrip().splitlines()[-1]
+
+    def passes(self, folder, source=None, text=None):
+        name = pathlib.Path(source or "").name
+        words = ["--stop-early", "--server", SERVERS.get(name, "websocket" if source else ""), "--case", CASES.get(name, "")]
+        engine = self.build / "engine"
+        if source == CODEC:
+            (folder / "websocket.lua").write_text(text)
+            words += ["--codec", str(folder / "websocket.lua")]
+        elif source:
+            engine = self.make(folder, source, text)
+        return succeeds([sys.executable, str(SUITE), *words], self.timeout, ENGINE=str(engine))
+
+    def make(self, folder, source, text):
+        """The changed object stands before the library that has the other one."""
+        changed, target, engine = folder / pathlib.Path(source).name, folder / "changed.o", folder / "engine"
+        changed.write_text(text)
+        entry = self.commands[str(ROOT / source)]
+        compile_ = shlex.split(entry["command"].replace(entry["file"], str(changed)))
+        compile_[compile_.index("-o") + 1] = str(target)
+        subprocess.run([*compile_, "-w"], cwd=entry["directory"], check=True)
+        link = self.link.replace(" -o engine ", f" {target} -o {engine} ")
+        subprocess.run(["sh", "-c", link], cwd=self.build, check=True, stdout=subprocess.DEVNULL)
+        return engine
+
+
 def succeeds(arguments, timeout, **environment):
     """A program that does not end in time has failed; its whole process group is ended."""
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -262,10 +375,11 @@ def mutate(source, old, new):
 
 def try_mutant(judge, mutant):
     name, file, old, new = mutant
+    source = file if "/" in file else PROTO + file
     try:
         with tempfile.TemporaryDirectory() as folder:
-            text = mutate(PROTO + file, old, new)
-            survived = judge.passes(pathlib.Path(folder), PROTO + file, text)
+            text = mutate(source, old, new)
+            survived = judge.passes(pathlib.Path(folder), source, text)
     except (ValueError, subprocess.CalledProcessError) as error:
         return False, f"BROKEN    {file}: {name}: {error}"
     return not survived, f"{'SURVIVED' if survived else 'caught  '}  {file}: {name}"
@@ -274,11 +388,13 @@ def try_mutant(judge, mutant):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", metavar="COMMAND", help="test with this instead")
+    parser.add_argument("--suite", metavar="BUILD", help="test the engine of this build folder with the WebSocket suite")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=20, help="seconds for one test")
     parser.add_argument("names", nargs="*", help="only defects whose name contains one of these")
     options = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS
+    table = [m for m in MUTANTS if m[0] not in UNSEEN] + OUTSIDE if options.suite else MUTANTS
+    chosen = [mutant for mutant in table
               if not options.names or any(name in mutant[0] for name in options.names)]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -286,6 +402,7 @@ def main():
         shared.mkdir()
         clean.mkdir()
         judge = (Command(options.against, options.timeout) if options.against
+                 else Suite(options.suite, max(options.timeout, 180)) if options.suite
                  else UnitTests(shared, options.timeout))
         if not judge.passes(clean):
             print("FAILED    the source as it is")
