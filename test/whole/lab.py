@@ -1,9 +1,10 @@
 """Talks to fixtures/lab.lua: runs Lua inside the engine and reads what it returned."""
 
+import contextlib
 import json
 
 import wsclient
-from harness import FIXTURES
+from harness import FIXTURES, seconds, wait_until
 
 ENTRY = FIXTURES / "lab.lua"
 
@@ -57,10 +58,26 @@ class Lab(wsclient.Client):
 def on_two_workers(port):
     """Two clients whose connections belong to different workers."""
     clients = [Lab(port)]
-    while len(clients) < 16:
+    while len(clients) < 64:
         clients.append(Lab(port))
         if clients[-1].worker != clients[0].worker:
             for other in clients[1:-1]:
                 other.drop()
             return clients[0], clients[-1]
-    raise AssertionError("16 connections, all on one worker")
+    raise AssertionError("64 connections, all on one worker")
+
+
+@contextlib.contextmanager
+def spinning(client, engine, then=""):
+    """The client's worker computes, and does nothing else, for as long as the block lasts; then the script goes on
+    with `then`, and the client has its answer."""
+    begun, enough = (engine.folder / f"{client.id}.{word}" for word in ("begun", "enough"))
+    client.send(f"""=io.open('{begun}', 'w'):close()
+        local till, file = mix.time() + {seconds(60)}
+        repeat file = io.open('{enough}') until file or mix.time() > till
+        if file then file:close() end {then}""")
+    wait_until(begun.exists, what="a busy worker")
+    try:
+        yield
+    finally:
+        enough.touch()

@@ -11,7 +11,7 @@ import pytest
 
 from consumer import Api
 from harness import seconds, times, wait_until
-from lab import ENTRY, Lab, on_two_workers
+from lab import ENTRY, Lab, on_two_workers, spinning
 
 MIB = 1 << 20
 PATHS = ["/v1/mesh/send", "/v1/mesh/publish", "/v1/conn/call", "/v1/conn/close", "/v1/batch"]
@@ -253,14 +253,12 @@ def test_a_worker_that_does_not_answer(make_engine):
     stuck, free = on_two_workers(engine.port)
     for client in (stuck, free):
         client.lua("return conn:subscribe('c')")
-    before = engine.metric("mixengine_read_messages_total")
-    stuck.send(BUSY % 5)
-    engine.wait_metric("mixengine_read_messages_total", before + 1)
-    status, results = post(engine, "/v1/batch", [
-        {"m": "mesh.send", "p": {"c": stuck.id, "d": "late"}},
-        {"m": "conn.call", "p": {"c": stuck.id, "f": "subscribe", "a": ["d"]}},
-        {"m": "mesh.publish", "p": {"c": "c", "d": "x"}},
-        {"m": "mesh.send", "p": {"c": free.id, "d": "y"}}])
+    with spinning(stuck, engine):
+        status, results = post(engine, "/v1/batch", [
+            {"m": "mesh.send", "p": {"c": stuck.id, "d": "late"}},
+            {"m": "conn.call", "p": {"c": stuck.id, "f": "subscribe", "a": ["d"]}},
+            {"m": "mesh.publish", "p": {"c": "c", "d": "x"}},
+            {"m": "mesh.send", "p": {"c": free.id, "d": "y"}}])
     assert status == 200
     assert results[0]["E"] == {"c": 401, "m": "the worker does not answer"}
     assert results[1]["E"] == {"c": 301, "m": "the worker does not answer"}
@@ -527,15 +525,13 @@ def test_other_methods(engine, path, method):
 def test_ready_means_that_workers_answer(make_engine):
     engine = make_engine(ENTRY, workers=2)
     stuck, free = on_two_workers(engine.port)
-    before = engine.metric("mixengine_read_messages_total")
-    stuck.send(BUSY % 5)
-    engine.wait_metric("mixengine_read_messages_total", before + 1)
     with Raw(engine.api_port) as raw, Raw(engine.center_port) as center:
-        for connection in (raw, center):
-            connection.send(head("/readyz", method="GET") + head("/healthz", method="GET"))
-        for connection in (raw, center):
-            assert connection.answer()[::2] == (503, "a worker does not answer\n")
-            assert connection.answer()[::2] == (200, "ok\n")
+        with spinning(stuck, engine):
+            for connection in (raw, center):
+                connection.send(head("/readyz", method="GET") + head("/healthz", method="GET"))
+            for connection in (raw, center):
+                assert connection.answer()[::2] == (503, "a worker does not answer\n")
+                assert connection.answer()[::2] == (200, "ok\n")
         wait_until(lambda: engine.http("GET", "/readyz")[0] == 200, 20, "readiness")
     stuck.drop()
     free.drop()

@@ -12,7 +12,7 @@ import lab
 import wsclient
 from consumer import Api, Consumer
 from harness import SLOW, seconds, times, wait_until
-from lab import Lab, on_two_workers
+from lab import Lab, on_two_workers, spinning
 from swarm import Swarm
 
 SCRIPT = lab.ENTRY.read_text()
@@ -279,12 +279,10 @@ def test_a_failed_script_leaves_nothing_behind(make_engine):
 def test_a_worker_that_is_busy_keeps_the_old_code_everywhere(make_engine):
     engine = start(make_engine, mode="dev")
     a, b = on_two_workers(engine.port)
-    a.timeout(30)
-    a.send("=local t = mix.time() while mix.time() - t < 8 do end return edition")
-    engine.wait_output("has not returned")
-    save(engine, edition(2))
-    engine.wait_output("not every worker has answered within 5 s")
-    assert b.lua("return edition") == [1]
+    with spinning(a, engine, "return edition"):
+        save(engine, edition(2))
+        engine.wait_output("not every worker has answered within 5 s")
+        assert b.lua("return edition") == [1]
     assert a.text() == "+ n1"
     wait_until(lambda: a.lua("return edition") == b.lua("return edition") == [2], 10, "the new script")
 
@@ -293,13 +291,11 @@ def test_a_worker_that_was_busy_at_a_hang_up_is_waited_for(make_engine):
     """Nobody looks at the files otherwise."""
     engine = start(make_engine)
     a, b = on_two_workers(engine.port)
-    a.timeout(30)
-    a.send("=local t = mix.time() while mix.time() - t < 8 do end return edition")
-    engine.wait_output("has not returned")
-    save(engine, edition(2))
-    hang_up(engine)
-    engine.wait_output("not every worker has answered within 5 s")
-    assert b.lua("return edition") == [1]
+    with spinning(a, engine, "return edition"):
+        save(engine, edition(2))
+        hang_up(engine)
+        engine.wait_output("not every worker has answered within 5 s")
+        assert b.lua("return edition") == [1]
     assert a.text() == "+ n1"
     wait_until(lambda: a.lua("return edition") == b.lua("return edition") == [2], 10, "the new script")
 
@@ -339,7 +335,7 @@ def test_scripts_of_generation_2_are_loaded_again_too(make_engine):
 
 
 WAITING = {
-    "wait_context_value": "local v = conn:wait_context_value('go', 20) assert(v == 1)",
+    "wait_context_value": "local v = conn:wait_context_value('go', 200) assert(v == 1)",
     "sleep": "mix.sleep(20) conn:context().go = nil",
     "push": "assert(mix.queue.push('full', {}))",
 }
@@ -392,10 +388,11 @@ def test_timers_die_with_their_generation(make_engine):
     engine = start(make_engine, edition(1, after=ticking), workers=1)
     with Consumer(engine.api_port, topics=["t"]) as consumer, Lab(engine.port) as client:
         consumer.wait_events(4)
-        client.lua("mix.timer(0.5, function() mix.queue.push('t', {late = true}) end)")
+        late = seconds(1)
+        client.lua(f"mix.timer({late}, function() mix.queue.push('t', {{late = true}}) end)")
         load(engine, edition(2, after=ticking))
         begun = len(consumer.events)
-        consumer.wait_events(begun + 30)
+        consumer.wait_events(begun + 30 * late, limit=30)
         values = [event.data for event in consumer.events]
         first = next(i for i, value in enumerate(values) if value.get("edition") == 2)
         assert all(value.get("edition") == 2 for value in values[first:])
@@ -406,7 +403,7 @@ def test_timers_die_with_their_generation(make_engine):
 def test_a_handler_of_the_old_code_sets_no_timer(make_engine):
     engine = start(make_engine)
     with Lab(engine.port) as client:
-        client.send("=conn:wait_context_value('go', 20) return mix.timer(0, print)")
+        client.send("=conn:wait_context_value('go', 200) return mix.timer(0, print)")
         engine.wait_metric("mixengine_tasks_suspended", 1)
         load(engine, edition(2))
         Api(engine.api_port).func(client.id, "set_context_value", "go", 1)
@@ -471,7 +468,7 @@ def test_an_index_of_strings_is_its_generations_own(make_engine):
         save(engine, "x = = 1")
         fail_to_load(engine, "unexpected symbol")
         assert new.lua("return ('abc')[2]") == ["b1"]
-        old.send("=conn:wait_context_value('go', 20) return ('abc')[2]")
+        old.send("=conn:wait_context_value('go', 200) return ('abc')[2]")
         engine.wait_metric("mixengine_tasks_suspended", 1)
         load(engine, edition(2))
         assert new.lua("return ('abc')[2], ('abc'):upper()") == [None, "ABC"]
@@ -495,13 +492,13 @@ def test_clients_of_another_protocol_than_the_new_scripts(make_engine):
     plain = """
         function protocol_input(buf, conn) return buf:length() end
         function on_message(data, conn) mix.mesh.send(conn:client_id(), data .. 'EDITION ') end"""
-    engine = start(make_engine, server={"byteCodeExpires": 0, "handshakeTimeout": 1})
+    engine = start(make_engine, server={"byteCodeExpires": 0, "handshakeTimeout": seconds(2)})
     with wsclient.Client(engine.port) as silent, wsclient.Client(engine.port) as client:
         engine.wait_metric("mixengine_connections", 2)
         load(engine, plain.replace("EDITION", "1"))
         client.raw(b"a")
         assert client.line(b" ") == b"a1"
-        assert silent.silent(1.5) and client.silent(0.01)
+        assert silent.silent(seconds(2) + 0.5) and client.silent(0.01)
         load(engine, "require('protocols/websocket')" + plain.replace("EDITION", "2"))
         client.raw(b"b")
         assert client.line(b" ") == b"b2"
