@@ -85,7 +85,7 @@ class Program:
     def wait_ready(self):
         def ready():
             assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.stderr()}"
-            return self.stdout() == "ready\n"
+            return self.stdout().startswith("ready\n")
         harness.wait_until(ready, 15, "ready")
         return self
 

@@ -1,5 +1,6 @@
 """An engine that a test plays by hand: a center with any answers, and nodes whose every byte is the test's."""
 
+import collections
 import http.server
 import json
 import socket
@@ -148,7 +149,8 @@ class Peer:
     def __init__(self, sock, node):
         sock.settimeout(seconds(10))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock, self.node, self.buffer, self.pending = sock, node, bytearray(), bytearray()
+        self.sock, self.node, self.buffer = sock, node, bytearray()
+        self.unsent, self.sending = collections.deque(), threading.Lock()
 
     # the handshake
 
@@ -209,7 +211,14 @@ class Peer:
     # what the engine sends
 
     def raw(self, data):
-        self.sock.sendall(data)
+        """From any thread: what comes while another sends is left to that one, so that no frame is cut by the next."""
+        self.unsent.append(data)
+        while self.unsent and self.sending.acquire(blocking=False):
+            try:
+                while self.unsent:
+                    self.sock.sendall(self.unsent.popleft())
+            finally:
+                self.sending.release()
         return self
 
     def send(self, text):

@@ -104,11 +104,11 @@ def test_timeouts_do_not_care_for_the_wall_clock(make_engine, tmp_path, shim, st
     with contextlib.ExitStack() as stack:
         server = Redis(tmp_path).start()
         stack.callback(server.kill)
-        engine = make_engine(lab.ENTRY, env=shim.env, queue={"fullTimeout": 2, "stallTimeout": 1},
+        engine = make_engine(lab.ENTRY, env=shim.env, queue={"fullTimeout": 3, "stallTimeout": 1},
                              options={"topics": "full:1"}, redis=[{"addr": server.addr}],
-                             server={"pingInterval": 1, "readTimeout": 4, "handshakeTimeout": 2})
-        calls = ["mix.sleep(1) return 1", "return conn:wait_context_value('k', 1)", "return mix.queue.push('full', {})",
-                 "return mix.redis.connection():command('blpop', 'nothing', 1)"]
+                             server={"pingInterval": 4, "readTimeout": 10, "handshakeTimeout": 2})
+        calls = ["mix.sleep(2) return 1", "return conn:wait_context_value('k', 2)", "return mix.queue.push('full', {})",
+                 "return mix.redis.connection():command('blpop', 'nothing', 2)"]
         filler = stack.enter_context(Lab(engine.port))
         filler.lua("return mix.queue.push('full', {})")
         filler.lua("mix.timer(1, function() fired = true end)")
@@ -122,7 +122,7 @@ def test_timeouts_do_not_care_for_the_wall_clock(make_engine, tmp_path, shim, st
         answers = [lab.values(client.text()) for client in asking]
         assert answers[0] == [1] and answers[1] == [None, "timeout"] and answers[2] == [None, "queue is full"], answers
         assert answers[3][0] in (False, None), answers
-        assert 1 <= time.monotonic() - begin < seconds(8)
+        assert 2 <= time.monotonic() - begin < seconds(8)
         assert filler.lua("return fired") == [True]
         assert quiet.http().status == 408
         assert time.monotonic() - begin >= 2
@@ -177,7 +177,10 @@ def test_the_log_after_a_step(make_engine, shim):
     folder = engine.log_path.parent
 
     def lines():
-        text = "".join(path.read_text() for path in folder.iterdir())
+        try:
+            text = "".join(path.read_text() for path in folder.iterdir())
+        except FileNotFoundError:  # old ones are still being removed
+            return []
         return re.findall(r"^(\S+) \S+ ERROR .*step (\d+) (\S+)", text, re.M)
     wait_until(lambda: any(number == "19" for _, number, _ in lines()), 5, "the last line")
     assert len(list(folder.iterdir())) <= 4
@@ -212,13 +215,16 @@ def stopped(engine):
     engine.process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("standing", [3, 20])
+UNIT = 4 if SLOW else 2  # seconds, in which forty clients are made with ease
+
+
+@pytest.mark.parametrize("standing", [2.5 * UNIT, 10 * UNIT])
 def test_an_engine_that_stood_still(make_engine, standing):
     """Every timer of clients, handshakes, consumers and handlers is long over when it goes on. Nobody is dropped who
     answers then; handlers wait on, or are told of their timeouts."""
-    engine = make_engine(lab.ENTRY, workers=2, queue={"stallTimeout": 1, "fullTimeout": 2},
-                         server={"pingInterval": 1, "readTimeout": 2, "handshakeTimeout": 2, "writeTimeout": 2},
-                         api={"readTimeout": 2, "writeTimeout": 2})
+    most = {"readTimeout": 2 * UNIT, "writeTimeout": 2 * UNIT}
+    engine = make_engine(lab.ENTRY, workers=2, queue={"stallTimeout": UNIT, "fullTimeout": 2 * UNIT},
+                         server={"pingInterval": UNIT, "handshakeTimeout": 2 * UNIT, **most}, api=most)
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Lab(engine.port)) for _ in range(20)]
         waiting = [stack.enter_context(Lab(engine.port)) for _ in range(20)]
@@ -227,7 +233,7 @@ def test_an_engine_that_stood_still(make_engine, standing):
         for client in waiting[:10]:
             client.send("=return conn:wait_context_value('k')")
         for client in waiting[10:]:
-            client.send("=mix.sleep(1) return 'slept'")
+            client.send(f"=mix.sleep({UNIT}) return 'slept'")
         half = stack.enter_context(Client(engine.port))
         half.raw(b"GET / HTTP/1.1\r\nHost: x\r\n")
         engine.wait_metric("mixengine_tasks_suspended", 20)

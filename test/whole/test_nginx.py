@@ -99,8 +99,8 @@ def run_nginx(tmp_path):
     servers = []
 
     def run(*places, **more):
-        servers.append(Nginx(tmp_path, *places, **more).start())
-        return servers[-1]
+        servers.append(Nginx(tmp_path, *places, **more))
+        return servers[-1].start()
 
     yield run
     for server in servers:

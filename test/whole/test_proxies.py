@@ -44,6 +44,11 @@ def binary(source=None, *, command=1, family=0x11, tlv=b"", body=None):
 @pytest.fixture(scope="module")
 def engine(make_shared):
     """One that asks for headers, from whoever connects."""
+    return make_shared(ENTRY, server={"proxyProtocol": True})
+
+
+@pytest.fixture(scope="module")
+def impatient(make_shared):
     return make_shared(ENTRY, server={"proxyProtocol": True, "handshakeTimeout": 1})
 
 
@@ -114,16 +119,16 @@ def test_a_refused_header_is_logged_once(make_engine):
 
 
 @pytest.mark.parametrize("first", [b"", b"PROXY TCP4 ", SIGNATURE[:5], binary(("1.1.1.1", 1))[:20]], ids=range(4))
-def test_a_header_that_does_not_come(engine, first):
+def test_a_header_that_does_not_come(impatient, first):
     """It has handshakeTimeout, however it drips."""
-    with Client(engine.port, first=first) as client:
+    with Client(impatient.port, first=first) as client:
         assert client.end()[0] == []
 
 
 @pytest.mark.parametrize("first", [b"", b"PROXY TCP4 "])
-def test_a_client_that_goes_before_its_header(engine, first):
+def test_a_client_that_goes_before_its_header(impatient, first):
     for end in Client.drop, Client.reset, Client.shutdown:
-        client = Client(engine.port, first=first)
+        client = Client(impatient.port, first=first)
         end(client)
         if end is Client.shutdown:
             assert client.end()[0] == []

@@ -12,7 +12,7 @@ import pytest
 
 import lab
 from consumer import Api, Consumer
-from harness import CHAT_ENTRY, ROOT, wait_until
+from harness import CHAT_ENTRY, ROOT, seconds, wait_until
 from lab import Lab, LuaError, values
 from wsclient import Client, Closed, connect
 
@@ -409,13 +409,13 @@ def test_waiting_only_so_long(engine, client):
     assert client.lua("return conn:wait_context_value('never', 0.1)") == [None, "timeout"]
     assert client.lua("return conn:wait_context_value('never', 0)") == [None, "timeout"]
     assert client.lua("return pcall(conn.wait_context_value, conn, 'never', -1)")[0] is False
-    client.send("=local v, err = conn:wait_context_value('soon', 0.5) return v, err")
+    client.send(f"=local v, err = conn:wait_context_value('soon', {seconds(2)}) return v, err")
     engine.wait_metric("mixengine_tasks_suspended", 1)
     with Api(engine.api_port) as api:
         api.func(client.id, "set_context_value", "soon", 5)
     assert values(client.text()) == [5, None]
     # The time that was not used up means nothing to the next wait.
-    assert client.lua("return conn:wait_context_value('never', 0.7)") == [None, "timeout"]
+    assert client.lua(f"return conn:wait_context_value('never', {seconds(2) + 0.2})") == [None, "timeout"]
 
 
 def test_waiting_until_another_script_sets_it(engine, client):
@@ -812,8 +812,9 @@ def test_server_option(client):
 @pytest.mark.parametrize("code,want", [("{ a = { 1, 2 } }", {"a": [1, 2]}), ("'text'", "text"), ("'{\"x\":1}'", {"x": 1}),
                                        ("'[1,2]'", [1, 2]), ("'123'", "123"), ("'{broken'", "{broken"), ("{}", [])])
 def test_queue_push(engine, client, code, want):
-    assert client.lua(f"return mix.queue.push('pushed', {code})") == [1]
-    with Consumer(engine.api_port, topics=["pushed"]) as consumer:
+    topic = "pushed " + code.encode().hex()  # the end of an earlier consumer may not have been seen yet
+    assert client.lua(f"return mix.queue.push('{topic}', {code})") == [1]
+    with Consumer(engine.api_port, topics=[topic]) as consumer:
         event = consumer.wait_events(1)[0]
         assert (event.data, event.client) == (want, client.id)
 
