@@ -49,14 +49,15 @@ def seconds(s):
 
 
 def wait_until(condition, limit=10, what="condition"):
-    """Polls until `condition()` is true and returns what it gave."""
-    end = time.monotonic() + seconds(limit)
+    """Polls until `condition()` is true and returns what it gave. No limit is below ten seconds: a machine may be busy."""
+    limit = seconds(max(limit, 10))
+    end = time.monotonic() + limit
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds(limit)} s")
+            raise AssertionError(f"{what}: not within {limit} s")
         time.sleep(0.02)
 
 

@@ -141,7 +141,7 @@ def test_channels(engine):
 
 def test_channels_that_a_server_mixes_up(engine):
     """All go to channel 0: its subscribers, who have a quarter of the channels, get what is not theirs."""
-    report = measure("channels", engine.port, "--conns", 20, "--channels", 100, "--subscribers", 5, "--window", 200, "--drain", 0.3,
+    report = measure("channels", engine.port, "--conns", 20, "--channels", 100, "--subscribers", 5, "--window", 200, "--drain", 2,
                      "--messages", 200, *JOIN, *publisher(engine.port, "pub:0:{msg}"), status=1)
     assert report["stray"] == report["lost"] == 750 and report["delivered"] == 250
 
@@ -276,7 +276,7 @@ BREACHES = {
 
 @pytest.mark.parametrize("why", BREACHES)
 def test_a_frame_that_breaks_the_rules_is_told(why):
-    with Rogue(every(20, BREACHES[why])) as rogue:
+    with Rogue(every(3, BREACHES[why])) as rogue:
         report = measure("echo", rogue.port, "--conns", 1, "--time", harness.seconds(0.3), "--warmup", 0, "--drain", 0.3, status=1)
         assert report["protocol_errors"] == 1 and why in report["first_error"]
         assert report["dropped_during_run"] == 1
@@ -284,7 +284,7 @@ def test_a_frame_that_breaks_the_rules_is_told(why):
 
 def test_lost_deliveries_are_told():
     with Rogue(every(10, lambda data: b"")) as rogue:
-        report = measure("fanout", rogue.port, "--conns", 1, "--messages", 35, "--window", 35, "--drain", 0.3,
+        report = measure("fanout", rogue.port, "--conns", 1, "--messages", 35, "--window", 35, "--drain", 1,
                          *SUBSCRIBE, *publisher(rogue.port), status=1)
         assert report["lost"] == report["gaps"] == 3 and report["delivered"] == 32
 
@@ -303,7 +303,7 @@ def test_deliveries_out_of_order_are_told():
         kept.append(data)
         return frame(kept.pop()) + frame(kept.pop()) if len(kept) == 2 else b""
     with Rogue(swap) as rogue:
-        report = measure("fanout", rogue.port, "--conns", 1, "--messages", 20, "--window", 20, "--drain", 0.3,
+        report = measure("fanout", rogue.port, "--conns", 1, "--messages", 20, "--window", 20, "--drain", 1,
                          *SUBSCRIBE, *publisher(rogue.port), status=1)
         assert report["duplicated_or_reordered"] == 10 and report["gaps"] == 10
 
@@ -314,7 +314,7 @@ def test_deliveries_out_of_order_are_told():
     ("payload_mismatch", lambda data: frame(data[:-1] + b"!")),
 ])
 def test_echoes_that_are_wrong_are_told(key, spoilt):
-    with Rogue(every(10, spoilt)) as rogue:
+    with Rogue(every(3, spoilt)) as rogue:
         report = measure("echo", rogue.port, "--conns", 1, "--time", harness.seconds(0.3), "--warmup", 0, "--drain", 0.3, status=1)
         assert report[key] > 0
 

@@ -723,7 +723,7 @@ APP = """
 local app = {}
 function app.connected(conn) end
 function app.opened(conn, headers) end
-function app.message(conn, msg) if msg.data == "sleep" then mix.sleep(3.5) end app.send(conn, msg.data) end
+function app.message(conn, msg) if msg.data == "sleep" then mix.sleep(4.5) end app.send(conn, msg.data) end
 function app.closed(conn, err) mix.queue.push("said", { name = "on_close", args = { err or "<nil>" } }) end
 return app
 """

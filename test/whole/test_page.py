@@ -10,6 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from harness import CHAT_ENTRY, wait_until
 
+pytestmark = pytest.mark.timeout(180)
 WEB = CHAT_ENTRY.parent / "web"
 FILES = {f"web/{path.name}": path.read_text() for path in WEB.iterdir()}
 EVERYONE = "Everyone"
@@ -80,7 +81,7 @@ class Tab:
         return self.run("return document.querySelector(arguments[0]).checkVisibility()", css)
 
     def wait(self, condition, what):
-        wait_until(condition, 10, what)
+        wait_until(condition, 30, what)
         return self
 
     def wait_text(self, css, text):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from harness import CHAT_ENTRY, wait_until
+from harness import CHAT_ENTRY, seconds, wait_until
 
 MIB = 1 << 20
 FILES = {
@@ -179,7 +179,7 @@ def test_access(make_engine):
 
 
 def test_a_large_file_is_whole_and_the_connection_goes_on(unchanged):
-    connection = http.client.HTTPConnection("127.0.0.1", unchanged.api_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", unchanged.api_port, timeout=seconds(10))
     for _ in range(3):
         for name in ("full.txt", "app.js", "empty.txt"):
             connection.request("GET", "/" + name)

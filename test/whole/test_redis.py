@@ -606,7 +606,7 @@ def test_min_idle_conns(make_engine, redis):
 
 
 def test_idle_timeout(make_engine, redis):
-    engine = engine_on(make_engine, redis, workers=1, pool={"idleTimeout": 1})
+    engine = engine_on(make_engine, redis, workers=1, pool={"idleTimeout": 3})
     with Lab(engine.port) as client:
         assert client.lua("return mix.redis.get('k')") == [None]
         assert client.lua("return mix.redis.connection():command('brpop', 'q', '0.05')") == [None]
