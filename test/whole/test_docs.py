@@ -239,6 +239,26 @@ def test_every_test_of_compatibility_has_a_row():
     assert not {test for test in TESTS if test.startswith("test_compatibility.py::")} - named
 
 
+# ---- what was tried
+
+RELIABILITY = text_of("reliability.md")
+
+
+def test_every_part_of_reliability_tells_something():
+    lines = [line for line in RELIABILITY.splitlines() if line.strip()] + ["#"]
+    depths = [len(line) - len(line.lstrip("#")) for line in lines]
+    silent = [line for line, depth, after in zip(lines, depths, depths[1:]) if depth and 0 < after <= depth]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", sorted({word for span in code_spans(RELIABILITY) for word in span.split()
+                                         if re.fullmatch(r"test_\w+(\.py)?|(scripts|test)/[\w./]+", word)}))
+def test_what_reliability_names_exists(name):
+    tests = list((ROOT / "test").glob("*/test_*.py"))
+    assert name in {word for path in tests for word in (path.name, path.stem)} or (ROOT / name).exists() or \
+        any(f"def {name}(" in path.read_text() for path in tests)
+
+
 # ---- links
 
 PAGES = [path for folder in (ROOT, DOCS, ROOT / "examples" / "chat", ROOT / "examples" / "nginx", ROOT / "test" / "whole")
