@@ -3,7 +3,7 @@ packages_build=(gcc cmake ninja-build pkg-config libc6-dev libuv1-dev libluajit-
     libwebsockets-dev libwebsockets-evlib-uv libjansson-dev libyaml-dev libssl-dev libcurl4-openssl-dev libhiredis-dev
     zlib1g-dev uthash-dev libcmocka-dev lua-cjson libsqlite3-dev libmariadb-dev libcrypt-dev)
 packages_once=(python3 python3-websockets)
-packages_test=("${packages_once[@]}" clang clang-format clang-tidy cppcheck libclang-rt-14-dev llvm git openssl procps python3-pytest
+packages_test=("${packages_once[@]}" clang clang-format clang-tidy cppcheck libclang-rt-14-dev llvm curl git openssl procps python3-pytest
     python3-pytest-timeout python3-pytest-xdist python3-seccomp python3-selenium chromium chromium-driver fonts-dejavu-core
     mariadb-server-core mariadb-client-core nginx-light libnginx-mod-stream redis-server nodejs node-ws prometheus
     php8.2-cli systemd)
