@@ -12,10 +12,14 @@ static size_t first_mark(const struct heap *heap)
     return heap->limit / 4 * 3;
 }
 
+static size_t ceiling(const struct heap *heap)
+{
+    return heap->limit + heap->lent;
+}
+
 static size_t room(const struct heap *heap)
 {
-    size_t limit = heap->limit + heap->lent;
-    return heap->used < limit ? limit - heap->used : 0;
+    return heap->used < ceiling(heap) ? ceiling(heap) - heap->used : 0;
 }
 
 static size_t max(size_t a, size_t b)
@@ -26,13 +30,13 @@ static size_t max(size_t a, size_t b)
 /* Half of what is left lies below it. */
 static size_t next_mark(const struct heap *heap)
 {
-    return max(first_mark(heap), heap->used + room(heap) / 2);
+    return room(heap) > MARGIN ? max(first_mark(heap), heap->used + room(heap) / 2) : ceiling(heap);
 }
 
 /* Below it, collection has gained as much as lies between the mark and the limit. */
 static size_t lower_mark(const struct heap *heap)
 {
-    size_t gain = 2 * max(heap->limit - heap->mark, MARGIN);
+    size_t gain = 2 * max(ceiling(heap) - heap->mark, MARGIN);
     return heap->mark > gain ? heap->mark - gain : 0;
 }
 
@@ -40,7 +44,7 @@ static size_t lower_mark(const struct heap *heap)
  * may be made while the state allocates. */
 static void hurry(struct heap *heap)
 {
-    heap->mark = room(heap) > MARGIN ? next_mark(heap) : heap->limit;
+    heap->mark = next_mark(heap);
     if (!lua_gc(heap->L, LUA_GCISRUNNING, 0))
         return;
     heap->hurried = true;
@@ -73,7 +77,7 @@ static void *allocate(void *data, void *old, size_t old_size, size_t size)
     if (!block && size > 0)
         return NULL;
     heap->used += size - old_size;
-    if (heap->used > heap->mark && heap->mark < heap->limit)
+    if (heap->used > heap->mark && heap->mark < ceiling(heap))
         hurry(heap);
     else if (heap->hurried && heap->used < lower_mark(heap))
         calm_down(heap);
@@ -100,6 +104,11 @@ void heap_close(struct heap *heap)
 void heap_lend(struct heap *heap, bool lend)
 {
     heap->lent = lend ? heap->limit / 4 : 0;
+    heap->mark = next_mark(heap);
+    if (heap->used <= ceiling(heap))
+        return;
+    heap->full = true;
+    heap->not_before_ms = 0;
 }
 
 void heap_recover(struct heap *heap, void (*collect)(void *), void *data)

@@ -4,7 +4,8 @@
  * refused (`strict`, which vm_enter sets): it goes beyond by what it needs.
  *
  * LuaJIT collects no garbage when an allocation fails, so collection is hurried before: at three
- * quarters of the ceiling, and again each time that half of what is left is gone. Worker's thread.
+ * quarters of the ceiling, and again each time that half of what is left is gone. An allocation
+ * that is larger than what is left is refused even if garbage would make room. Worker's thread.
  */
 #pragma once
 
@@ -32,8 +33,9 @@ void heap_open(struct heap *heap, lua_State *L, size_t limit);
 /* Before lua_close, which knows its own allocator alone. */
 void heap_close(struct heap *heap);
 
-/* A quarter of the ceiling more, while a script is loaded that is to replace one: that may be the
- * way out of a full heap. */
+/* A quarter of the ceiling more, from when a script is loaded that is to replace one until it has:
+ * that may be the way out of a full heap. What is then too much is collected by the next
+ * heap_recover. */
 void heap_lend(struct heap *heap, bool lend);
 
 /* After a script's call, or work for one, that has met the limit: collects the garbage, but spends

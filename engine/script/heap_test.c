@@ -1,3 +1,4 @@
+#include "script/fast_functions.h"
 #include "script/heap.h"
 
 #include <lauxlib.h>
@@ -45,6 +46,7 @@ static int setup(void **state)
     assert_non_null(lab->L);
     luaL_openlibs(lab->L);
     luaJIT_setmode(lab->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    fast_functions_open(lab->L);
     heap_open(&lab->heap, lab->L, LIMIT);
     *state = lab;
     return 0;
@@ -113,6 +115,21 @@ static void test_a_replacing_script_has_a_quarter_more(void **state)
     assert_int_equal(run(lab, "local t for i = 1, 1000 do t = {t} end"), 0);
     heap_lend(&lab->heap, false);
     assert_int_equal(run(lab, "hoard = nil collectgarbage()"), 0);
+}
+
+static void test_what_was_lent_is_collected(void **state)
+{
+    struct lab *lab = *state;
+    heap_lend(&lab->heap, true);
+    assert_int_equal(run(lab, "while collectgarbage('count') < 4500 do hoard = {hoard} end"), 0);
+    assert_true(lab->heap.used > LIMIT && lab->heap.hurried);
+    lua_pushnil(lab->L);
+    lua_setglobal(lab->L, "hoard");
+    lab->heap.not_before_ms = UINT64_MAX;
+    heap_lend(&lab->heap, false);
+    heap_recover(&lab->heap, collect, lab);
+    assert_true(lab->heap.used < LIMIT / 4);
+    assert_false(lab->heap.hurried);
 }
 
 /* Whatever share of the heap is in use, garbage of many times its size does not fill it. */
@@ -200,6 +217,155 @@ static void test_each_allocation_that_fails(void **state)
     assert_true(failed > 100);
 }
 
+/* No closures with upvalues: those that are refused memory half-way, LuaJIT frees as smaller ones.
+ * What is called where the frames of seven callers, the coroutine's own included, lie below. */
+static const char *const makers[] = {
+    "s:sub(2, 30)",
+    "s:upper()",
+    "s:lower()",
+    "s:reverse()",
+    "string.char(65, 66, N % 99)",
+    "tostring(N + 0.25)",
+    "for i = 1, 300 do tostring(i + 0.5) end",
+    "local x = s .. N",
+    "local x = {s, N, a = {s}}",
+    "s:rep(10)",
+    "s:format(N)",
+    "s:gsub('.', string.upper)",
+    "s:gsub('.', function(c) return c .. c:upper() end)",
+    "table.concat({s, N, s})",
+    "table.sort({3, 1, 2}, function(a, b) return tostring(a + 0.5) < tostring(b + 0.5) end)",
+    "coroutine.wrap(function(s, ...) return s:sub(3) .. select('#', ...) end)(s, N)",
+    "function F(n, s) return n > 0 and 1 + F(n - 1, s) or s:sub(n) end pcall(F, 200, s)",
+    "setmetatable({}, {__index = function(_, k) return k:upper() end}):x()",
+    "xpcall(error, function(e) return e:upper() .. e:sub(2, 3) end, 'failed')",
+    "loadstring('return ' .. N, s:upper())()",
+    "local x = 1ULL + N x = tostring(x)",
+    "collectgarbage('step', 10)",
+};
+
+static int arm(lua_State *L)
+{
+    struct below *below = lua_touserdata(L, lua_upvalueindex(1));
+    below->fail_in = (int)lua_tointeger(L, 1);
+    return 0;
+}
+
+static const char seven_deep[] = "local code, s = ..., ('z'):rep(50)\n"
+                                 "local f = assert(loadstring('local s, N = ... ' .. code))\n"
+                                 "local function deep(n, N)\n"
+                                 "    local a, b, c, d, e, g\n"
+                                 "    if n > 0 then return (deep(n - 1, N)) .. 'x' end\n"
+                                 "    f(s, N)\n"
+                                 "    arm(0)\n"
+                                 "    return ''\n"
+                                 "end\n"
+                                 "return function(N) arm(N) return 'kept' .. deep(6, N) end";
+
+static int count(const char *text, const char *of)
+{
+    int found = 0;
+    while ((text = strstr(text, of))) {
+        found++;
+        text++;
+    }
+    return found;
+}
+
+/* The error, if there is one, and what lies below it are whole. */
+static void expect_whole(lua_State *L, lua_State *co, int status)
+{
+    if (status == 0) {
+        assert_string_equal(lua_tostring(co, -1), "keptxxxxxx");
+        return;
+    }
+    assert_non_null(lua_tostring(co, -1));
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    luaL_traceback(L, co, NULL, 0);
+    assert_int_equal(count(lua_tostring(L, -1), "in function 'deep'"), 7);
+    lua_pop(L, 1);
+}
+
+/* The first `most` allocations of a call, one after another. */
+static void starve(struct lab *lab, const char *code, int most)
+{
+    lua_State *L = lab->L;
+    assert_int_equal(luaL_loadstring(L, seven_deep), 0);
+    lua_pushstring(L, code);
+    assert_int_equal(lua_pcall(L, 1, 1, 0), 0);
+    for (int n = 1; n < most; n++) {
+        lua_State *co = lua_newthread(L);
+        assert_true(lua_checkstack(co, 400)); /* the seven shall be there */
+        lua_pushvalue(L, -2);
+        lua_xmove(L, co, 1);
+        lua_pushinteger(co, n);
+        int status = lua_resume(co, 1);
+        lab->below.fail_in = 0;
+        expect_whole(L, co, status);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void test_what_lies_below_a_refusal_is_whole(void **state)
+{
+    struct lab *lab = *state;
+    lua_pushlightuserdata(lab->L, &lab->below);
+    lua_pushcclosure(lab->L, arm, 1);
+    lua_setglobal(lab->L, "arm");
+    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++)
+        starve(lab, makers[i], 100);
+}
+
+/* "done value", with the line and the name in the text of an error. */
+static const char *outcome(lua_State *L, const char *call)
+{
+    lua_pushfstring(L,
+                    "local done, value = pcall(function()\n local x = %s\n return x end)\n"
+                    "return string.format('%%s %%q', done, value)",
+                    call);
+    assert_int_equal(luaL_loadbuffer(L, lua_tostring(L, -1), lua_strlen(L, -1), "=test"), 0);
+    assert_int_equal(lua_pcall(L, 0, 1, 0), 0);
+    return lua_tostring(L, -1);
+}
+
+static void test_fast_functions_are_as_they_were(void **state)
+{
+    static const char *const calls[] = {
+        "('abc'):sub(2)",
+        "('abc'):sub(-2, -2)",
+        "string.sub(12, 2)",
+        "string.sub('abc', '2', '3')",
+        "('abc'):sub(2, nil)",
+        "('abc'):sub()",
+        "('abc'):sub(1, {})",
+        "string.sub()",
+        "('a\\0B'):upper()",
+        "string.upper(nil)",
+        "('aB'):lower()",
+        "string.lower({})",
+        "('ab'):reverse()",
+        "string.reverse()",
+        "string.char()",
+        "string.char(0, 255, '65', 66.5)",
+        "string.char(1, 256)",
+        "string.char('x')",
+        "tostring(nil)",
+        "tostring(0.5)",
+        "tostring('x', 1)",
+        "tostring(setmetatable({}, {__tostring = function() return 'x' end}))",
+        "tostring(setmetatable({}, {__tostring = function() error('y') end}))",
+        "tostring()",
+    };
+    struct lab *lab = *state;
+    lua_State *plain = luaL_newstate();
+    assert_non_null(plain);
+    luaL_openlibs(plain);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        assert_string_equal(outcome(lab->L, calls[i]), outcome(plain, calls[i]));
+    lua_close(plain);
+}
+
 int main(void)
 {
 #define IN_LAB(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -207,11 +373,14 @@ int main(void)
         IN_LAB(test_a_script_is_refused_what_goes_beyond),
         IN_LAB(test_the_engine_is_not),
         IN_LAB(test_a_replacing_script_has_a_quarter_more),
+        IN_LAB(test_what_was_lent_is_collected),
         IN_LAB(test_collection_is_hurried),
         IN_LAB(test_a_script_that_has_stopped_the_collector_is_left_alone),
         IN_LAB(test_recovery_takes_its_rest),
         IN_LAB(test_recovery_does_not_nest),
         IN_LAB(test_each_allocation_that_fails),
+        IN_LAB(test_what_lies_below_a_refusal_is_whole),
+        IN_LAB(test_fast_functions_are_as_they_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "proto/base64.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
+#include "script/vm.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -62,8 +63,10 @@ static int text_base64_decode(lua_State *L)
     struct blob *bytes = base64_decode(text, len);
     if (!bytes)
         return lua_fail(L, "base64: not valid");
+    struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL); /* an error would lose `bytes` */
     lua_pushlstring(L, bytes->data, bytes->len);
     blob_unref(bytes);
+    vm_enter(vm->env, outside);
     return 1;
 }
 

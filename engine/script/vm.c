@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "msg/client_id.h"
 #include "script/dispatch.h"
+#include "script/fast_functions.h"
 #include "script/generation.h"
 #include "script/guard.h"
 #include "script/lua_buf.h"
@@ -98,9 +99,19 @@ void vm_explain(struct vm *vm, lua_State *L, int status)
     lua_remove(L, -2);
 }
 
+/* The collector may take memory (for a smaller table of strings), and is stuck if that is refused.
+ */
+static int garbage(lua_State *L, int what, int size)
+{
+    struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL);
+    int over = lua_gc(L, what, size);
+    vm_enter(vm->env, outside);
+    return over;
+}
+
 static int collect_all(lua_State *L)
 {
-    lua_gc(L, LUA_GCCOLLECT, 0);
+    garbage(L, LUA_GCCOLLECT, 0);
     return 0;
 }
 
@@ -276,6 +287,7 @@ static struct vm *make(struct script_env *env, const struct config *config, int 
 static void limit_memory(struct vm *vm, uint64_t limit)
 {
     guard_jit_off(vm->L);
+    fast_functions_open(vm->L);
     heap_open(&vm->heap, vm->L, limit);
 }
 
@@ -367,7 +379,6 @@ static bool limit_begin(struct vm *vm)
 static void limit_end(struct vm *vm, bool jit)
 {
     lua_sethook(vm->L, NULL, 0, 0);
-    heap_lend(&vm->heap, false);
     if (jit)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }
@@ -426,6 +437,8 @@ void vm_abort(struct vm *vm)
     if (vm->prepared)
         generation_retire(vm->prepared);
     vm->prepared = NULL;
+    heap_lend(&vm->heap, false);
+    vm_settle(vm);
 }
 
 /* Compiled code keeps what it was compiled of: the handlers of the generation before. */
@@ -446,6 +459,8 @@ void vm_commit(struct vm *vm)
     lua_timers_start(vm->current);
     if (old)
         generation_retire(old);
+    heap_lend(&vm->heap, false);
+    vm_settle(vm);
     generation_run_staged(vm->current);
 }
 
@@ -464,7 +479,7 @@ uint64_t vm_memory(const struct vm *vm)
 static int collect(lua_State *L)
 {
     bool stopped = !lua_gc(L, LUA_GCISRUNNING, 0);
-    lua_pushboolean(L, stopped || lua_gc(L, LUA_GCSTEP, COLLECT_KB));
+    lua_pushboolean(L, stopped || garbage(L, LUA_GCSTEP, COLLECT_KB));
     return 1;
 }
 

@@ -335,6 +335,8 @@ def test_garbage_does_not_count_for_long(narrow):
 STARVED = {
     "json": "mix.json_encode(mix.json_decode('{\"a\":[1,2,\"x\",{\"b\":null}],\"c\":\"d\"}'))",
     "text": "mix.str_split('a,b,c', ',') mix.base64_decode(mix.base64_encode('abc'))",
+    "strings": "local function f(n, s) if n > 0 then return (f(n - 1, s)) .. 'x' end "
+               "return s:sub(2) .. s:upper() .. s:lower() .. tostring(N + 0.5) .. string.char(N % 99, 65) end f(6, 'abc' .. N)",
     "send": "conn:send('') conn:send('', 'binary')",
     "context": "conn:context() conn:set_context_value('k' .. N, 'v') conn:context_value('k' .. N)",
     "subscribe": "conn:subscribe('c' .. N) conn:unsubscribe('c' .. N)",
