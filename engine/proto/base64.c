@@ -17,24 +17,35 @@ bool base64_has(char c)
     return digit_of(c) >= 0;
 }
 
-struct blob *base64_decode(const char *text, size_t len)
+ssize_t base64_read(const char *text, size_t len, char *out)
 {
     size_t pad = 0;
     while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
         pad++;
     if (len % 4 != 0)
-        return NULL;
-    struct blob *bytes = blob_new(NULL, len / 4 * 3 - pad);
+        return -1;
+    size_t size = len / 4 * 3 - pad;
     uint32_t group = 0;
     for (size_t i = 0; i < len; i++) {
         int digit = i < len - pad ? digit_of(text[i]) : 0;
-        if (digit < 0) {
-            blob_unref(bytes);
-            return NULL;
-        }
+        if (digit < 0)
+            return -1;
         group = group << 6 | (uint32_t)digit;
-        for (size_t j = 0, at = i / 4 * 3; i % 4 == 3 && j < 3 && at + j < bytes->len; j++)
-            bytes->data[at + j] = (char)(group >> (16 - 8 * j));
+        for (size_t j = 0, at = i / 4 * 3; i % 4 == 3 && j < 3 && at + j < size; j++)
+            out[at + j] = (char)(group >> (16 - 8 * j));
     }
-    return bytes;
+    return (ssize_t)size;
+}
+
+struct blob *base64_decode(const char *text, size_t len)
+{
+    struct blob *bytes = blob_new(NULL, len / 4 * 3);
+    ssize_t size = base64_read(text, len, bytes->data);
+    if (size >= 0) {
+        bytes->len = (size_t)size;
+        bytes->data[size] = '\0';
+        return bytes;
+    }
+    blob_unref(bytes);
+    return NULL;
 }

@@ -2,7 +2,6 @@
 #include "proto/base64.h"
 #include "script/lua_helpers.h"
 #include "script/lua_modules.h"
-#include "script/vm.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -60,13 +59,11 @@ static int text_base64_decode(lua_State *L)
 {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
-    struct blob *bytes = base64_decode(text, len);
-    if (!bytes)
+    char *bytes = lua_newuserdata(L, len / 4 * 3);
+    ssize_t size = base64_read(text, len, bytes);
+    if (size < 0)
         return lua_fail(L, "base64: not valid");
-    struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL); /* an error would lose `bytes` */
-    lua_pushlstring(L, bytes->data, bytes->len);
-    blob_unref(bytes);
-    vm_enter(vm->env, outside);
+    lua_pushlstring(L, bytes, (size_t)size);
     return 1;
 }
 
