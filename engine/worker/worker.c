@@ -483,17 +483,45 @@ struct worker *worker_new(const struct worker_options *options)
     return w;
 }
 
+static pthread_t start_thread(void *(*function)(void *), void *data)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    CHECK(pthread_attr_init(&attr) == 0);
+    CHECK(pthread_attr_setstacksize(&attr, STACK_SIZE) == 0);
+    CHECK(pthread_create(&thread, &attr, function, data) == 0);
+    pthread_attr_destroy(&attr);
+    return thread;
+}
+
+struct loading {
+    struct worker *w;
+    bool init;
+    char *error;
+    size_t error_size;
+    int status;
+};
+
+static void *load(void *data)
+{
+    struct loading *l = data;
+    struct worker *w = l->w;
+    for (size_t i = 0; i < w->options.config->server_count && l->status == 0; i++) {
+        struct vm *vm = w->vms[i] = vm_new(&w->env, w->options.config, (int)i);
+        l->status = vm_prepare(vm, l->init, l->error, l->error_size);
+        if (l->status == 0)
+            vm_commit(vm);
+    }
+    return NULL;
+}
+
+/* Scripts may recurse as deep as they may later. */
 int worker_load(struct worker *w, struct mesh *mesh, bool init, char *error, size_t error_size)
 {
-    const struct config *config = w->options.config;
+    struct loading l = {.w = w, .init = init, .error = error, .error_size = error_size};
     w->env.mesh = mesh;
-    for (size_t i = 0; i < config->server_count; i++) {
-        struct vm *vm = w->vms[i] = vm_new(&w->env, config, (int)i);
-        if (vm_prepare(vm, init, error, error_size) != 0)
-            return -1;
-        vm_commit(vm);
-    }
-    return 0;
+    CHECK(pthread_join(start_thread(load, &l), NULL) == 0);
+    return l.status;
 }
 
 const struct sources *worker_sources(const struct worker *w, int server)
@@ -513,20 +541,11 @@ static void *run(void *data)
     return NULL;
 }
 
-static void start_thread(struct worker *w)
-{
-    pthread_attr_t attr;
-    CHECK(pthread_attr_init(&attr) == 0);
-    CHECK(pthread_attr_setstacksize(&attr, STACK_SIZE) == 0);
-    CHECK(pthread_create(&w->thread, &attr, run, w) == 0);
-    pthread_attr_destroy(&attr);
-}
-
 void worker_run(struct worker *w, uint32_t not_before)
 {
     w->env.sessions = slots_new(not_before);
     start_measuring(w);
-    start_thread(w);
+    w->thread = start_thread(run, w);
 }
 
 /* Neither by the wall clock, which may be set, nor with pthread_clockjoin_np, which ThreadSanitizer

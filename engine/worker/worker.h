@@ -27,8 +27,8 @@ struct worker_options {
 struct worker *worker_new(const struct worker_options *options);
 struct mailbox *worker_box(struct worker *worker);
 
-/* Makes a VM for each server, loads its script and, with `init`, runs its init(). 0, or -1 with a
- * line in `error`. */
+/* Makes a VM for each server, loads its script and, with `init`, runs its init(), on a thread with
+ * a worker's stack that has ended when it returns. 0, or -1 with a line in `error`. */
 int worker_load(struct worker *worker, struct mesh *mesh, bool init, char *error,
                 size_t error_size);
 

@@ -388,6 +388,15 @@ def test_each_allocation_that_fails(starving, name):
         assert client.ask("x") == "x"
 
 
+def test_recursion_while_a_script_is_loaded(make_engine):
+    """At the start it has a stack as large as later; Lua's own limit comes first."""
+    recursion = "\nlocal function f() string.gsub('a', 'a', f) end\nfound = select(2, pcall(f))\n"
+    engine = make_engine(ENTRY.read_text() + recursion)
+    with Lab(engine.port) as client:
+        assert "stack overflow" in client.lua("return found")[0]
+    assert engine.run("check")[0] == 0
+
+
 def test_memory_at_each_message(make_engine):
     """A script that keeps what it has got: each message fails, other scripts do not, and a better script frees it."""
     engine = with_two_scripts(make_engine, MEMORY)
