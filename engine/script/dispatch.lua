@@ -10,6 +10,7 @@ local ffi = require("ffi")
 local getmetatable, rawget, type = getmetatable, rawget, type
 local cast, str = ffi.cast, ffi.string
 local KINDS = {[0] = "text", "binary"}
+local conn_mark, buf_mark = conn_meta.__metatable, buf_meta.__metatable -- what getmetatable returns (guard.lua)
 
 local vm = cast("void *", vm_address)
 local box = cast("struct { const char *data; size_t len; int32_t binary, slot; } *", box_address)
@@ -119,7 +120,7 @@ end
 -- What handlers call for each message.
 
 local function is_conn(value)
-    return getmetatable(value) == conn_meta
+    return getmetatable(value) == conn_mark
 end
 
 -- A type of message as the leaves take it; nil: not a type.
@@ -191,7 +192,7 @@ local function handle_of(value)
 end
 
 function codec.input(buf, conn)
-    if getmetatable(buf) == buf_meta then
+    if getmetatable(buf) == buf_mark then
         local taken = ws_input(vm, buf, handle_of(conn))
         if taken >= 0 then
             if box.slot >= 0 then

@@ -3,7 +3,8 @@
 
 #include <lua.h>
 
-/* After the libraries are open; before they are copied for a generation. */
+/* After the libraries are open, before dispatch.h is and before they are copied for a generation.
+ */
 void guard_open(lua_State *L);
 
 /* The same time: puts `function` in place of one of a library's. */

@@ -1,30 +1,56 @@
 -- What of the libraries could end the process, by mistake.
---
--- Finalizers run wherever memory is taken, also in the midst of the engine's own work, which no error of theirs may break
--- off: they are called protected, and what they raise is logged.
 local report, is_deep = ...
 
 local ffi = require("ffi")
 local error, getmetatable, pcall, rawget, rawset, setmetatable, type = error, getmetatable, pcall, rawget, rawset, setmetatable, type
 
-local guards = setmetatable({}, {__mode = "kv"})
-
--- C functions raise nothing.
-local function guarded(finalizer)
-    if finalizer == nil or type(finalizer) == "cdata" then
-        return finalizer
-    end
-    local guard = guards[finalizer]
-    if not guard then
-        guard = function(object)
-            local done, err = pcall(finalizer, object)
-            if not done then
-                report(type(err) == "string" and err or "(error object is a " .. type(err) .. " value)")
-            end
+-- One result for each function, as long as somebody has it.
+local function once_each(make)
+    local made = setmetatable({}, {__mode = "kv"})
+    return function(f)
+        local found = made[f]
+        if not found then
+            found = make(f)
+            made[f] = found
         end
-        guards[finalizer] = guard
+        return found
     end
-    return guard
+end
+
+-- Finalizers run wherever memory is taken, also in the midst of the engine's own work, which no error of theirs may break
+-- off: they are called protected, and what they raise is logged.
+local guard_of = once_each(function(finalizer)
+    return function(object)
+        local done, err = pcall(finalizer, object)
+        if not done then
+            report(type(err) == "string" and err or "(error object is a " .. type(err) .. " value)")
+        end
+    end
+end)
+
+local function guarded(finalizer)
+    return finalizer ~= nil and guard_of(finalizer) or nil
+end
+
+-- The collector reads a metatable without asking anyone, so scripts get another table in its place, which stays empty:
+-- whatever is assigned there passes by here.
+local function shield(meta)
+    local finalizer = rawget(meta, "__gc")
+    rawset(meta, "__metatable", setmetatable({}, {
+        __index = function(_, key)
+            if key == "__gc" then
+                return finalizer
+            end
+            return rawget(meta, key)
+        end,
+        __newindex = function(_, key, value)
+            if key == "__gc" then
+                finalizer, value = value, guarded(value)
+            end
+            rawset(meta, key, value)
+        end,
+        __metatable = false,
+    }))
 end
 
 local gc, metatype = ffi.gc, ffi.metatype
@@ -40,20 +66,24 @@ function ffi.metatype(ctype, meta)
     return metatype(ctype, meta)
 end
 
-local proxy_meta = {
-    __newindex = function(meta, key, value)
-        rawset(meta, key, key == "__gc" and guarded(value) or value)
-    end,
-}
 local new_proxy = newproxy
 
 function newproxy(kind)
-    local proxy = new_proxy(kind)
-    if kind == true then
-        setmetatable(getmetatable(proxy), proxy_meta)
+    if kind ~= true then
+        return new_proxy(kind)
     end
+    local proxy = new_proxy(true)
+    shield(getmetatable(proxy))
     return proxy
 end
+
+-- Those of the engine's objects and of files. Headers are tables, which have no finalizers.
+for name, meta in pairs(debug.getregistry()) do
+    if type(name) == "string" and type(meta) == "table" and not name:find("^_") and name ~= "mixengine.headers" then
+        shield(meta)
+    end
+end
+shield(debug.getmetatable(ffi.C))
 
 -- Each coroutine that resumes another one takes of the thread's stack, which Lua does not watch.
 local DEEP = "coroutines resume each other too deeply"
@@ -67,6 +97,9 @@ function coroutine.resume(co, ...)
 end
 
 function coroutine.wrap(f)
+    if type(f) ~= "function" then
+        return wrap(f)
+    end
     local go_on = wrap(f)
     return function(...)
         if is_deep() then

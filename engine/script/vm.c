@@ -223,6 +223,7 @@ static int open_all(lua_State *L)
     lua_newtable(L);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         parts[i](L);
+    guard_open(L);
     dispatch_open(L);
     lua_setglobal(L, "mix");
     lua_getglobal(L, "package");
@@ -232,7 +233,6 @@ static int open_all(lua_State *L)
     lua_pop(L, 1);
     leave_out_working_directory(L);
     lua_pop(L, 1);
-    guard_open(L);
     return 0;
 }
 

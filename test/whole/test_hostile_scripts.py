@@ -479,19 +479,34 @@ def test_odd_errors(make_engine, code, error):
     engine.wait_output(rf"on_message of client {client.id} [^\n]*{error}")
 
 
-def test_finalizers_that_fail(lab):
+FINALIZERS = {
+    "proxy": "for i = 1, 300 do getmetatable(newproxy(true)).__gc = fail end",
+    "one after the other": "for i = 1, 300 do local m = getmetatable(newproxy(true)) m.__gc = print m.__gc = fail end",
+    "no string": "for i = 1, 300 do getmetatable(newproxy(true)).__gc = function() error({'gone wrong'}) end end",
+    "no function": "for i = 1, 300 do getmetatable(newproxy(true)).__gc = 'gone wrong' end",
+    "cdata": "for i = 1, 300 do ffi.gc(ffi.new('int[1]'), fail) end",
+    "C function": "ffi.cdef('int abs(int);') for i = 1, 300 do ffi.gc(ffi.new('int[1]'), ffi.C.abs) end",
+    "ctype": "local t = ffi.metatype('struct { int x; }', {__gc = fail}) for i = 1, 300 do t() end",
+    "connection": "getmetatable(conn).__gc = print getmetatable(conn).__gc = fail",
+    "timer": "getmetatable(mix.timer(0, print)).__gc = fail for i = 1, 100 do mix.timer(0, print) end",
+    "redis": "getmetatable(mix.redis.connection()).__gc = fail for i = 1, 300 do mix.redis.connection() end",
+    "file": "local m = getmetatable(io.stdout) local close = m.__gc m.__gc = function(file) close(file) fail() end "
+            "for i = 1, 100 do io.open('/dev/null') end",
+}
+
+
+@pytest.mark.parametrize("code", FINALIZERS.values(), ids=FINALIZERS)
+def test_finalizers_that_fail(make_engine, code):
     """They run in the midst of whatever takes memory, the engine's own work too."""
-    with Lab(lab.port) as client:
-        client.send("~for i = 1, 300 do getmetatable(newproxy(true)).__gc = function() error('gone wrong') end end")
-        client.send("~local ffi = require('ffi') for i = 1, 300 do ffi.gc(ffi.new('int[1]'), function() error({}) end) end")
-        client.send("~local ffi = require('ffi') local t = ffi.metatype('struct { int x; }', {__gc = function() error('gone') end}) "
-                    "for i = 1, 300 do t() end")
-        for _ in range(300):
-            with Lab(lab.port) as other:
+    engine = make_engine(ENTRY, workers=1)
+    with Lab(engine.port) as client:
+        client.send("~local ffi, fail = require('ffi'), function() error('gone wrong') end " + code)
+        for _ in range(times(300)):
+            with Lab(engine.port) as other:
                 assert other.ask("x" * 100) == "x" * 100
-        client.lua("collectgarbage() collectgarbage()")
-    for text in ("gone wrong", r"\(error object is a table value\)", "gone\n"):
-        lab.wait_output(rf"a finalizer: [^\n]*{text}")
+        assert client.lua("collectgarbage() collectgarbage() return 1") == [1]
+    engine.wait_output(r"a finalizer: [^\n]*(gone wrong|is a table value|attempt to call|cannot convert)")
+    assert not re.search(r"on_message of|on_connect of", engine.log())
 
 
 def test_finalizers_still_work(lab):
@@ -507,7 +522,55 @@ def test_finalizers_still_work(lab):
                 ffi.metatype('struct { char x; }', {__gc = count})()
             end
             collectgarbage() collectgarbage()
-            return n, pcall(newproxy, 1), newproxy() ~= newproxy()""") == [3, False, True]
+            return n""") == [3]
+
+
+def test_metatables_still_work(lab):
+    """Those of proxies, and what others can be asked."""
+    with Lab(lab.port) as client:
+        assert client.lua("""
+            local p, n = newproxy(true), 0
+            local m = getmetatable(p)
+            local function first() n = n + 1 end
+            local function second() n = n + 10 end
+            m.__gc = first
+            assert(m.__gc == first and getmetatable(newproxy(p)) == m)
+            m.__gc = second
+            assert(m.__gc == second)
+            m.__index, m.__len, m.kind = {x = 'i'}, function() return 7 end, 'k'
+            local r = {p.x, #p, m.kind, m.__index.x, tostring(m.none)}
+            m.__index = function(_, k) return k end
+            r[6] = p.y
+            local q = newproxy(true)
+            getmetatable(q).__gc = first
+            getmetatable(q).__gc = nil
+            assert(getmetatable(q).__gc == nil)
+            m.__metatable = 'mine'
+            r[7] = getmetatable(p)
+            m, p, q = nil, nil, nil
+            collectgarbage() collectgarbage()
+            r[8] = n
+            return unpack(r)""") == ["i", 7, "k", "i", "nil", "y", "mine", 20]
+        assert client.lua("""
+            getmetatable(conn).__index.own_method = function(c) return c:client_id() end
+            local same = conn:own_method() == conn:client_id()
+            getmetatable(conn).__index.own_method = nil
+            return same, getmetatable(io.stdout).__index == io.stdout.close, type(getmetatable(io.stdout).__tostring),
+                   newproxy() ~= newproxy(), getmetatable(newproxy())""") == [True, False, "function", True, None]
+
+
+# As the library raises them, with the script's own line.
+MISUSE = {
+    "newproxy": ("local p = newproxy(1)", "snippet:1: bad argument #1 to 'newproxy' (boolean or proxy expected)"),
+    "wrap": ("local f = coroutine.wrap(nil)", "snippet:1: bad argument #1 to 'wrap' (function expected, got nil)"),
+    "resume": ("local ok = coroutine.resume(1)", "bad argument #1 to 'resume' (coroutine expected)"),
+}
+
+
+@pytest.mark.parametrize("code, error", MISUSE.values(), ids=MISUSE)
+def test_misuse_is_named_where_it_is(lab, code, error):
+    with Lab(lab.port) as client, pytest.raises(LuaError, match=re.escape(error)):
+        client.lua(code)
 
 
 def test_coroutines_still_work(lab):
@@ -530,6 +593,8 @@ ABUSE = {
     "files": "local f = assert(io.tmpfile()) f:write('x') f:close() pcall(f.write, f, 'x') pcall(io.open) assert(not io.open('/none'))",
     "ffi": "local ffi = require('ffi') pcall(ffi.cdef, 'nonsense (') pcall(function() return ffi.C.no_such_function_at_all end)",
     "modules": "pcall(require, 'no.such.module') pcall(require, '../../etc/passwd') package.path = 1 pcall(require, 'x') package.path = ''",
+    "metatables": "local m = getmetatable(newproxy(true)) rawset(m, '__gc', error) setmetatable({}, getmetatable(conn)) "
+                  "assert(not pcall(setmetatable, m, nil)) assert(getmetatable(conn) == getmetatable(conn)) collectgarbage()",
     "collector": "collectgarbage('stop') local t = {} for i = 1, 1e4 do t[i] = {} end collectgarbage('restart') collectgarbage('setpause', 1)",
 }
 
