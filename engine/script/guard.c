@@ -36,13 +36,21 @@ static int is_deep(lua_State *L)
     return 1;
 }
 
+/* is_ending(): does a hook end what runs? */
+static int is_ending(lua_State *L)
+{
+    lua_pushboolean(L, vm_is_ending(vm_of(L)));
+    return 1;
+}
+
 void guard_open(lua_State *L)
 {
     size_t len = (size_t)(guard_lua_end - guard_lua);
     CHECK(luaL_loadbuffer(L, guard_lua, len, "=guard") == 0);
     lua_pushcfunction(L, on_failure);
     lua_pushcfunction(L, is_deep);
-    lua_call(L, 2, 0);
+    lua_pushcfunction(L, is_ending);
+    lua_call(L, 3, 0);
 }
 
 void guard_replace(lua_State *L, const char *library, const char *name, lua_CFunction function)

@@ -1,5 +1,5 @@
--- What of the libraries could end the process, by mistake.
-local report, is_deep = ...
+-- What of the libraries could end the process, or keep it from ending a handler, by mistake.
+local report, is_deep, is_ending = ...
 
 local ffi = require("ffi")
 local error, getmetatable, pcall, rawget, rawset, setmetatable, type = error, getmetatable, pcall, rawget, rawset, setmetatable, type
@@ -84,6 +84,25 @@ for name, meta in pairs(debug.getregistry()) do
     end
 end
 shield(debug.getmetatable(ffi.C))
+
+-- A hook ends handlers by raising errors. Message handlers run inside of it then, where no hook is called.
+local handler_of = once_each(function(handler)
+    return function(err)
+        if is_ending() then
+            return err
+        end
+        return handler(err)
+    end
+end)
+
+local protected = xpcall
+
+function xpcall(f, handler, ...)
+    if type(handler) == "function" then
+        handler = handler_of(handler)
+    end
+    return protected(f, handler, ...)
+end
 
 -- Each coroutine that resumes another one takes of the thread's stack, which Lua does not watch.
 local DEEP = "coroutines resume each other too deeply"

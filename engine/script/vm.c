@@ -336,12 +336,17 @@ void vm_free(struct vm *vm)
 
 /* -- loading -- */
 
+bool vm_is_ending(const struct vm *vm)
+{
+    return vm->limit_ms != 0 ? clock_ms() >= vm->limit_ms : pulse_is_overdue(vm->env->pulse);
+}
+
 /* A script that does not return would stop the whole worker, and at once all of them. At the start
  * there is nothing to lose, and it may take its time. */
 static void on_count(lua_State *L, lua_Debug *call)
 {
     (void)call;
-    if (clock_ms() < vm_of(L)->limit_ms)
+    if (!vm_is_ending(vm_of(L)))
         return;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1); /* whatever catches this meets the next one */
     luaL_where(L, 0);                           /* a hook has no level of its own */
@@ -379,6 +384,7 @@ static bool limit_begin(struct vm *vm)
 static void limit_end(struct vm *vm, bool jit)
 {
     lua_sethook(vm->L, NULL, 0, 0);
+    vm->limit_ms = 0;
     if (jit)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }

@@ -25,7 +25,7 @@ struct vm {
     struct generation *current, *prepared; /* whose handlers begin; which may follow it; or NULL */
     struct generation *loading;            /* whose chunk or init runs; NULL: none */
     struct generation *running;            /* whose globals are in force */
-    uint64_t limit_ms;                     /* for the one that is loaded */
+    uint64_t limit_ms;                     /* for the one that is loaded; 0: none */
     struct dispatch_box {
         const char *data; /* the first four as dispatch.lua declares them */
         size_t len;
@@ -97,6 +97,9 @@ void vm_explain(struct vm *vm, lua_State *L, int status);
 
 /* After the outermost call: collects the garbage of one that has met memoryLimit. */
 void vm_settle(struct vm *vm);
+
+/* Has the call that runs, or the loading, taken longer than it may? A hook ends it then. */
+bool vm_is_ending(const struct vm *vm);
 
 /* Pushes a global of the script, also one that a metatable of its globals provides; nil when there
  * is none or that metatable raises an error. */

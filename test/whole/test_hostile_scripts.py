@@ -38,6 +38,9 @@ LOOPS = {
     "protected-again": "local function f() while true do pcall(f) end end f()",
     "handler": "while true do xpcall(error, function() while true do end end) end",
     "sort": "table.sort({1, 2, 3}, function() while true do end end)",
+    "handler-in-sort": "table.sort({1, 2}, function() while true do xpcall(function() while true do local t = {} end end, "
+                       "function() while true do end end) end end)",
+    "handler-in-handler": "string.gsub('a', 'a', function() local function loop() while true do xpcall(loop, loop) end end loop() end)",
     "sort-protected": "while true do pcall(table.sort, {1, 2}, function() while true do pcall(error) end end) end",
     "gsub": "while true do pcall(string.gsub, 'aaa', 'a', function() while true do end end) end",
     "coroutine": "local f = coroutine.wrap(function() while true do end end) while true do f() end",
@@ -53,7 +56,7 @@ LOOPS = {
     "c-then-back": "('a'):rep(40):find(('a-'):rep(6) .. 'b')",
 }
 # ThreadSanitizer holds back a signal until the thread calls something that it intercepts.
-ALLOCATE = ("allocating", "calling", "load", "concat", "json")
+ALLOCATE = ("allocating", "calling", "handler-in-sort", "load", "concat", "json")
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,16 @@ def test_loading_has_its_own_bound(make_engine):
     engine.wait_output(r"has not returned within 3 s", 30)
     with Lab(engine.port) as client:
         assert client.lua("return edition") == [2]
+
+
+@pytest.mark.parametrize("luavm", [{}, {"preempt": True}], ids=["alone", "preempt"])
+def test_a_message_handler_that_loops_while_a_script_is_loaded(make_engine, luavm):
+    engine = make_engine(ENTRY, engine={"luavm": luavm})
+    engine.write_entry("xpcall(function() while true do local t = {} end end, function() while true do end end)\n")
+    os.kill(engine.process.pid, signal.SIGHUP)
+    engine.wait_output(r"has not returned within 3 s", 30)
+    with Lab(engine.port) as client:
+        assert client.lua("return 1") == [1]
 
 
 def test_scripts_cannot_undo_it(preempt):
@@ -563,6 +576,7 @@ def test_metatables_still_work(lab):
 MISUSE = {
     "newproxy": ("local p = newproxy(1)", "snippet:1: bad argument #1 to 'newproxy' (boolean or proxy expected)"),
     "wrap": ("local f = coroutine.wrap(nil)", "snippet:1: bad argument #1 to 'wrap' (function expected, got nil)"),
+    "xpcall": ("local ok = xpcall(print, nil)", "snippet:1: bad argument #2 to 'xpcall' (function expected, got nil)"),
     "resume": ("local ok = coroutine.resume(1)", "bad argument #1 to 'resume' (coroutine expected)"),
 }
 
@@ -571,6 +585,22 @@ MISUSE = {
 def test_misuse_is_named_where_it_is(lab, code, error):
     with Lab(lab.port) as client, pytest.raises(LuaError, match=re.escape(error)):
         client.lua(code)
+
+
+def test_message_handlers_still_work(lab):
+    with Lab(lab.port) as client:
+        assert client.lua("""
+            local function fail(x) error('e' .. x, 0) end
+            local ok, err = xpcall(fail, function(e) return e .. '!' end, 1)
+            local _, trace = xpcall(fail, debug.traceback, 2)
+            local _, odd = xpcall(error, type, {})
+            local _, twice = xpcall(fail, function(e) error(e) end, 3)
+            local same = xpcall(mix.sleep, print, 0.001)
+            return ok, err, trace:match('^e2\\nstack traceback:\\n[^\\n]*error[^\\n]*\\n[^\\n]*snippet:2: in '),
+                   odd, type(twice), same, select('#', xpcall(function(...) return ... end, print, nil, nil)),
+                   (select(2, xpcall(function(...) return ... end, print, 5)))""")[:] == [
+                       False, "e1!", "e2\nstack traceback:\n\t[C]: in function 'error'\n\tsnippet:2: in ", "table",
+                       "string", True, 3, 5]
 
 
 def test_coroutines_still_work(lab):
