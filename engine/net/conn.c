@@ -9,6 +9,9 @@
 enum {
     INLINE_FRAMES = 2, /* a delivery to a connection that keeps up allocates nothing */
     GROWN_FRAMES = 16,
+    /* What a frame that waits takes besides its bytes: its head, what malloc adds to it, and its
+     * place in a ring that may be half empty. Counted for each, also of a frame that many hold. */
+    FRAME_COST = sizeof(struct frame) + 16 + 2 * sizeof(struct frame *),
     /* What a connection collects small messages in: the first chunk, and those behind it. */
     SMALL_BYTES = 256,
     CHUNK_BYTES = 2048,
@@ -73,7 +76,7 @@ struct conn {
     uint32_t out_room;   /* left in the last frame, which is this connection's to append to */
     uint32_t discarded;  /* bytes read since it is no longer OPEN */
     struct frame **out, *out_inline[INLINE_FRAMES];
-    uint64_t out_bytes;
+    uint64_t out_bytes; /* unwritten ones, and FRAME_COST for each frame */
     struct transport_tcp tcp;
     struct meter meter[]; /* one where the limits have a rate, else none */
 };
@@ -190,7 +193,7 @@ static void out_push(struct conn *conn, struct frame *frame)
     if (conn->out_count == conn->out_cap)
         out_grow(conn);
     *out_at(conn, conn->out_count++) = frame;
-    conn->out_bytes += frame->len;
+    conn->out_bytes += FRAME_COST + frame->len;
 }
 
 static struct frame *new_chunk(struct conns *conns, size_t cap)
@@ -231,6 +234,7 @@ static void out_pop(struct conn *conn)
     release(conn->conns, *out_at(conn, 0));
     conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
     conn->out_count--;
+    conn->out_bytes -= FRAME_COST;
     conn->out_offset = 0;
     if (conn->out_count == 0)
         out_reset(conn); /* a silent connection keeps no ring */
@@ -283,7 +287,7 @@ static void out_drop_unbegun(struct conn *conn)
     conn->out_room = 0;
     while (conn->out_count > begun) {
         struct frame *last = *out_at(conn, --conn->out_count);
-        conn->out_bytes -= last->len;
+        conn->out_bytes -= FRAME_COST + last->len;
         release(conn->conns, last);
     }
     if (begun == 0)
@@ -300,7 +304,7 @@ static void out_leave_out(struct conn *conn, uint32_t at)
         *out_at(conn, at) = *out_at(conn, at - 1);
     conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
     conn->out_count--;
-    conn->out_bytes -= frame->len;
+    conn->out_bytes -= FRAME_COST + frame->len;
     counter_add(&conn->limits->counters->dropped_messages, frame->messages);
     release(conn->conns, frame);
 }
@@ -336,7 +340,8 @@ static uint64_t out_weight(struct conn *conn)
         parts += (sizeof *frame + frame->len) / frame->refs;
     }
     uint64_t ring = conn->out == conn->out_inline ? 0 : conn->out_cap * sizeof *conn->out;
-    return ring + (uint64_t)((double)conn->out_bytes * (double)parts / (double)(bytes | 1));
+    uint64_t unwritten = conn->out_bytes - (uint64_t)FRAME_COST * conn->out_count;
+    return ring + (uint64_t)((double)unwritten * (double)parts / (double)(bytes | 1));
 }
 
 uint64_t conn_weight(struct conn *conn)
@@ -553,6 +558,11 @@ static void on_written(void *owner, int status)
     settle(conn);
 }
 
+static uint64_t writing_cost(const struct conn *conn)
+{
+    return (uint64_t)FRAME_COST * conn->writing;
+}
+
 /* What the socket has not taken. */
 static uint64_t backlog(struct conn *conn)
 {
@@ -580,12 +590,12 @@ static void look_at_memory(struct conns *conns, size_t len)
 /* More waits than a client that reads as fast as it is sent to ever has. */
 static bool has_room_behind(struct conn *conn, size_t len)
 {
-    look_at_memory(conn->conns, len);
+    look_at_memory(conn->conns, FRAME_COST + len);
     uint64_t max = max_backlog(conn);
     if (conn->out_bytes + len <= max)
         return true;
     uint64_t waits = backlog(conn);
-    return waits == 0 || waits + len <= max;
+    return waits == writing_cost(conn) || waits + len <= max;
 }
 
 /* What waits is bounded; a message that nothing waits before makes nobody slow, however large. */
@@ -636,7 +646,8 @@ void conn_shed(struct conn *conn, const char *why)
 static bool leave_out_for(struct conn *conn, size_t len)
 {
     bool room = false;
-    if (transport_unwritten(conn->transport) + len > max_backlog(conn))
+    size_t stays = transport_unwritten(conn->transport) + writing_cost(conn);
+    if (stays + len > max_backlog(conn))
         return false;
     while (!room && out_drop_oldest(conn))
         room = has_room(conn, len);

@@ -34,7 +34,7 @@ struct conn_counters {
 /* Shared by connections of one server; outlives them. Times in ms, 0: never; sizes in bytes. */
 struct conn_limits {
     uint64_t read_timeout, write_timeout;
-    uint64_t max_backlog;        /* waiting to be written */
+    uint64_t max_backlog;        /* waiting to be written, with 48 for each frame */
     bool drop_oldest;            /* above it the oldest messages are left out, else it is closed */
     uint64_t max_input;          /* held because no packet is complete */
     uint64_t read_ahead;         /* held because the owner is busy; reading stops above it */

@@ -111,6 +111,8 @@ static void narrow_pair(int *ours, int *theirs)
     *theirs = pair[1];
 }
 
+enum { FRAME_COST = 48 }; /* of the backlog, besides its bytes */
+
 static int set_up(void **state)
 {
     (void)state;
@@ -366,7 +368,7 @@ static void pings_wait_behind_a_large_message(void **state)
         turns(3);
         conn_mark(conn);
         assert_true(conn_heard(conn));
-        for (int waiting = 0; waiting < 1000; waiting += 4)
+        for (int waiting = 2 * FRAME_COST; waiting < 1000; waiting += 4) /* in one frame */
             assert_int_equal(conn_append(conn, "pi", 2, "ng", 2, false), 0);
         assert_false(ended);
         assert_int_equal(conn_append(conn, "pi", 2, "ng", 2, false), UV_ENOBUFS);
@@ -510,6 +512,22 @@ static void small_frames_take_little_memory(void **state)
     close(descriptor);
 }
 
+static void what_a_frame_takes_counts(void **state)
+{
+    (void)state;
+    enum { BACKLOG = 4 << 20, ROOM = 4 * BACKLOG }; /* for a sanitizer's own, too */
+    int descriptor = memory_use_open(), sent = 0;
+    conn_start(conn);
+    fill_the_socket('a');
+    limits.max_backlog = BACKLOG;
+    uint64_t before = memory_resident(descriptor);
+    while (memory_resident(descriptor) < before + ROOM && send_filled('b', 1, true) == 0)
+        sent++;
+    assert_true(ended);
+    assert_in_range(sent, 1, BACKLOG / (1 + FRAME_COST));
+    close(descriptor);
+}
+
 /* Pongs, bytes of a script's own, what is compressed in a context. */
 static void what_is_no_message_is_never_left_out(void **state)
 {
@@ -573,7 +591,7 @@ static void what_the_socket_has_taken_does_not_wait(void **state)
         read_len += n > 0 ? (size_t)n : 0;
         uv_run(&loop, UV_RUN_NOWAIT);
     }
-    assert_int_equal(send_filled('b', 1 << 19, true), 0);
+    assert_int_equal(send_filled('b', (1 << 19) - FRAME_COST, true), 0);
     assert_int_equal(counter_get(&counters.dropped_messages), 0);
 }
 
@@ -673,7 +691,7 @@ static void a_full_socket_is_waited_for(void **state)
 {
     (void)state;
     enum { FRAMES = 2000, SIZE = 4096 };
-    limits.max_backlog = FRAMES * SIZE;
+    limits.max_backlog = FRAMES * (SIZE + FRAME_COST);
     conn_start(conn);
     for (uint32_t i = 0; i < FRAMES; i++) {
         struct frame *frame = frame_new(NULL, SIZE);
@@ -759,7 +777,8 @@ static void the_backlog_is_exact(void **state)
         turns(3);
         waiting = sent - counter_get(&counters.written_bytes);
     }
-    limits.max_backlog = waiting + 1000;
+    size_t frames = (waiting + sizeof block - 1) / sizeof block + 3;
+    limits.max_backlog = waiting + 1000 + frames * FRAME_COST;
     assert_int_equal(conn_append(conn, block, 300, block, 300, false), 0);
     struct frame *frame = frame_new(block, 300);
     assert_int_equal(conn_send(conn, frame), 0);
@@ -1041,6 +1060,7 @@ int main(void)
         TEST(the_oldest_messages_are_left_out),
         TEST(collected_messages_are_left_out_together),
         TEST(small_frames_take_little_memory),
+        TEST(what_a_frame_takes_counts),
         TEST(what_is_no_message_is_never_left_out),
         TEST(with_nothing_to_leave_out_a_slow_client_is_closed),
         TEST(what_the_socket_has_taken_does_not_wait),

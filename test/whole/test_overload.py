@@ -220,6 +220,48 @@ def test_readers_that_stop_are_closed_and_shared_frames_count_once(make_engine):
     assert engine.log().count("slow clients on worker") <= 4
 
 
+# Each client hears a channel of its own; "N LAST" publishes N bytes one by one to the channels up to the last one.
+BYTES = """
+local count = 0
+
+function on_handshake()
+    count = count + 1
+    mix.websocket():subscribe("own " .. count)
+end
+
+function on_message(msg)
+    local n, last = msg.data:match("(%d+) (%d+)")
+    for i = 1, n or 0 do
+        for each = 1, last do
+            mix.mesh.publish("own " .. each, "x")
+        end
+    end
+    mix.websocket():send(msg.data)
+end
+"""
+
+
+def test_what_waits_in_tiny_frames_is_bounded(make_engine):
+    """A frame of three bytes takes sixteen times as much, and that is what counts: together no more than twice maxBacklog.
+    Unix sockets hold little of their own."""
+    engine = make_engine(BYTES, workers=1, server={"protocol": "websocket", "pingInterval": 0, "maxBacklog": 512 * KIB,
+                                                   "writeTimeout": 0, "bind": "unix:server.sock"})
+    count, path = times(20), engine.folder / "server.sock"
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):  # the first channels are theirs
+            stack.enter_context(connect(path))
+        driver = stack.enter_context(connect(path, timeout=30))
+        assert driver.ask("warm") == "warm"
+        before = memory(engine)
+        published = 0
+        while closes(engine, "slow") < count:
+            assert published < 1000000
+            assert driver.ask(f"100 {count}") == f"100 {count}"
+            published += 100
+        if not SLOW:
+            assert memory(engine, "VmHWM") - before < 2 * count * 512 * KIB
+
+
 def test_a_slow_client_is_told_1013(make_engine):
     """What was begun comes whole, then the close frame; on_close hears why. A Unix socket holds little of its own, so that a
     second is enough to read it."""
