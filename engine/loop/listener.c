@@ -261,6 +261,13 @@ void listener_accept(struct listener *listener, bool on)
     watch(listener, on);
 }
 
+void listener_turn_away(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+}
+
 int listener_port(const struct listener *listener)
 {
     return address_port(&listener->address);

@@ -39,6 +39,10 @@ int listener_reserve(const char *bind, int port, char *error, size_t error_size)
 /* Accepts from now on, or no more; may be called in on_accept. */
 void listener_accept(struct listener *listener, bool on);
 
+/* Closes a socket that was accepted, with a reset: after an orderly end the kernel would keep the
+ * connection for a minute, for whoever floods as many as he likes. */
+void listener_turn_away(int fd);
+
 int listener_port(const struct listener *listener);
 
 /* Twice does no harm; a Unix socket's file goes too. The struct must live until the loop has run

@@ -10,7 +10,6 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
     ID_CHECK_MS = 20, /* how often the second is looked at before the first accept */
@@ -91,18 +90,9 @@ static int least_loaded(const struct acceptor *a)
     return best;
 }
 
-/* With a reset: after an orderly end the kernel would keep the connection for a minute, for
- * whoever floods as many as he likes. */
-static void turn_away(int fd)
-{
-    const struct linger at_once = {.l_onoff = 1};
-    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    close(fd);
-}
-
 static void refuse(struct server *server, int fd)
 {
-    turn_away(fd);
+    listener_turn_away(fd);
     if (!may_log(server->acceptor, &server->refused_logged_ms))
         return;
     char at[ADDRESS_TEXT];
@@ -120,7 +110,7 @@ static bool is_stranger(const struct config_server *config, const struct sockadd
 
 static void refuse_stranger(struct server *server, int fd, const struct sockaddr_storage *peer)
 {
-    turn_away(fd);
+    listener_turn_away(fd);
     if (!may_log(server->acceptor, &server->stranger_logged_ms))
         return;
     char at[ADDRESS_TEXT], from[ADDRESS_TEXT];
@@ -158,7 +148,7 @@ static void on_accept(struct listener *listener, int fd, const struct sockaddr_s
         return;
     }
     if (!enter_tally(a, index, peer, &counted)) {
-        turn_away(fd);
+        listener_turn_away(fd);
         return;
     }
     struct msg_accepted *m = xmalloc(sizeof *m);

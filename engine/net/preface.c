@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "loop/listener.h"
 #include "proto/proxy_header.h"
 #include <errno.h>
 #include <openssl/err.h>
@@ -42,11 +43,14 @@ static void on_poll_closed(uv_handle_t *handle)
     free(preface);
 }
 
-static void give_up(struct msg_accepted *accepted)
+static void give_up(struct msg_accepted *accepted, bool refused)
 {
     SSL_free(accepted->tls);
     accepted->tls = NULL;
-    close(accepted->fd);
+    if (refused)
+        listener_turn_away(accepted->fd);
+    else
+        close(accepted->fd);
 }
 
 static void finish(struct preface *preface, const char *why)
@@ -58,7 +62,7 @@ static void finish(struct preface *preface, const char *why)
     /* From here on the loop knows nothing of the descriptor: it may go to another handle. */
     uv_close((uv_handle_t *)&preface->poll, on_poll_closed);
     if (why)
-        give_up(accepted);
+        give_up(accepted, !*why);
     prefaces->on_done(prefaces->owner, accepted, why);
 }
 

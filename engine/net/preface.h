@@ -15,7 +15,7 @@ typedef bool preface_peer(void *owner, struct msg_accepted *accepted);
 
 /* The connection is the receiver's again. `why` NULL: its peer is the one that the proxy names, the
  * descriptor is open, and `tls` is set if a handshake was asked for; else what was wrong, valid
- * during the call ("": its peer was not to be served), and it is closed. */
+ * during the call, and it is closed; "": its peer was not to be served, and it was reset. */
 typedef void preface_done(void *owner, struct msg_accepted *accepted, const char *why);
 
 /* Handshakes of one server on one loop; written by its thread. */

@@ -316,6 +316,7 @@ def test_behind_a_proxy_that_sends_a_header(make_engine):
         return served(engine, "127.0.0.1", first=b"PROXY TCP4 %s 198.51.100.2 56324 443\r\n" % address)
     clients = [client_of(b"203.0.113.7") for _ in range(2)]
     assert client_of(b"203.0.113.7") is None
+    assert_turned_away(engine.port, first=b"PROXY TCP4 203.0.113.7 198.51.100.2 56324 443\r\n")
     assert client_of(b"203.0.113.8").ask("x") == "x"
     waiting = [Client(engine.port) for _ in range(5)]  # whose address is not known yet
     clients.pop().close()
