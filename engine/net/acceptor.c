@@ -183,6 +183,8 @@ struct acceptor *acceptor_new(const struct acceptor_options *options)
 void acceptor_configure(struct acceptor *a, const struct config *config)
 {
     a->options.config = config;
+    for (size_t i = 0; i < config->server_count; i++)
+        tally_configure(a->options.tallies[i], &config->servers[i]);
 }
 
 static int open_server(struct acceptor *a, int index, char *error, size_t error_size)

@@ -34,6 +34,7 @@ struct tally {
     struct entry *entries;
     struct list idle; /* the longest idle first */
     uint32_t idle_count;
+    bool forgets;       /* no rate holds: nobody becomes idle */
     uint64_t logged_ns; /* 0: never */
     struct tally_counters counters;
 };
@@ -184,10 +185,19 @@ void tally_leave(struct tally *tally, const struct sockaddr_storage *peer, uint6
     CHECK(entry && entry->connections > 0);
     if (--entry->connections > 0)
         ;
-    else if (bucket_is_full(&entry->connects, now_ns))
+    else if (tally->forgets || bucket_is_full(&entry->connects, now_ns))
         forget(tally, entry);
     else
         set_idle(tally, entry);
+    CHECK(pthread_mutex_unlock(&tally->lock) == 0);
+}
+
+void tally_configure(struct tally *tally, const struct config_server *server)
+{
+    CHECK(pthread_mutex_lock(&tally->lock) == 0);
+    tally->forgets = server->limits.connects_per_second == 0;
+    while (tally->forgets && tally->idle_count > 0)
+        forget(tally, oldest_idle(tally));
     CHECK(pthread_mutex_unlock(&tally->lock) == 0);
 }
 

@@ -45,4 +45,7 @@ bool tally_enter(struct tally *tally, const struct config_server *server,
 
 void tally_leave(struct tally *tally, const struct sockaddr_storage *peer, uint64_t now_ns);
 
+/* The limits have changed: where there is no rate any more, none is remembered. */
+void tally_configure(struct tally *tally, const struct config_server *server);
+
 const struct tally_counters *tally_counters(const struct tally *tally);

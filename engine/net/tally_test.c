@@ -165,6 +165,29 @@ static void nobody_is_remembered_for_nothing(void **state)
     assert_int_equal(addresses(), 0);
 }
 
+static void without_a_rate_none_is_remembered(void **state)
+{
+    (void)state;
+    server.limits.connects_per_second = 1;
+    server.limits.burst = 10;
+    assert_true(enters("192.0.2.1:1", T0) && enters("192.0.2.1:2", T0) &&
+                enters("192.0.2.2:1", T0));
+    leaves("192.0.2.2:1", T0);
+    tally_configure(tally, &server);
+    assert_int_equal(addresses(), 2);
+    server.limits.connects_per_second = 0;
+    tally_configure(tally, &server);
+    assert_int_equal(addresses(), 1); /* it has two open */
+    leaves("192.0.2.1:1", T0);
+    leaves("192.0.2.1:2", T0);
+    assert_int_equal(addresses(), 0);
+    server.limits.connects_per_second = 1;
+    tally_configure(tally, &server);
+    assert_true(enters("192.0.2.1:1", T0));
+    leaves("192.0.2.1:1", T0);
+    assert_int_equal(addresses(), 1);
+}
+
 static void the_table_is_bounded(void **state)
 {
     (void)state;
@@ -220,6 +243,7 @@ int main(void)
         TEST(ipv6_counts_by_network),
         TEST(who_is_not_counted),
         TEST(nobody_is_remembered_for_nothing),
+        TEST(without_a_rate_none_is_remembered),
         TEST(the_table_is_bounded),
         TEST(threads_share_it),
     };

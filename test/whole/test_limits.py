@@ -287,6 +287,19 @@ def test_limits_by_address_are_reloaded_at_once(make_engine):
     engine.wait_metric("mixengine_addresses", 0)
 
 
+def test_a_rate_that_is_taken_away_is_forgotten(make_engine):
+    """With the addresses that it was remembered of, connected or not."""
+    engine = start(make_engine, {"connectsPerSecond": 1, "burst": 3600})
+    stays = served(engine, "127.0.0.6")
+    served(engine, "127.0.0.5").drop()
+    engine.wait_metric("mixengine_connections", 1)
+    engine.wait_metric("mixengine_addresses", 2)
+    reload(engine, {})
+    engine.wait_metric("mixengine_addresses", 1)
+    stays.drop()
+    engine.wait_metric("mixengine_addresses", 0)
+
+
 @every_kind
 def test_behind_a_proxy_that_names_its_clients(make_engine, kind):
     """It is the client that is counted, not the proxy; there is a request to answer."""
