@@ -813,6 +813,8 @@ static uint64_t now_ns(const struct conn *conn)
 
 static uint64_t owed_by(struct conn *conn)
 {
+    if (!conn->metered)
+        return 0;
     struct meter *meter = conn->meter;
     uint64_t now = now_ns(conn);
     uint64_t bytes = bucket_owe(&meter->bytes, &conn->limits->bytes, 0, now);
@@ -1019,6 +1021,8 @@ size_t conn_size(const struct conn_limits *limits)
 void conn_meter(struct conn *conn, bool on)
 {
     conn->metered = on && has_rates(conn->limits);
+    if (!conn->metered && is_resting(conn))
+        rest(conn, 1);
 }
 
 bool conns_fan_out(struct conns *conns, bool on)

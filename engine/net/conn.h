@@ -112,7 +112,7 @@ struct conn *conn_open(void *memory, struct conns *conns, int fd, struct ssl_st 
 
 void conn_start(struct conn *conn);
 
-/* Do the rates hold for it? They do unless told otherwise. */
+/* Do the rates hold for it? They do unless told otherwise. Where they do not, nothing is owed. */
 void conn_meter(struct conn *conn, bool on);
 
 /* So many messages have come: frames, packets, whatever the owner reads. False: more than their

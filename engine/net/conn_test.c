@@ -1009,6 +1009,20 @@ static void who_sends_more_is_read_later(void **state)
     assert_false(flooded);
 }
 
+static void who_rests_and_owes_nothing_is_read_on(void **state)
+{
+    (void)state;
+    limits.messages = (struct rate){1, SECOND_NS};
+    limits.wait = true;
+    reopen(connect_pair);
+    conn_start(conn);
+    assert_true(conn_count(conn, 3600)); /* an hour ahead */
+    turns(3);
+    conn_meter(conn, false);
+    peer_sends("later");
+    turn_until_got(5);
+}
+
 static void who_rests_is_not_silent(void **state)
 {
     (void)state;
@@ -1086,6 +1100,7 @@ int main(void)
         TEST(more_messages_than_the_rate),
         TEST(whom_the_rates_do_not_hold_for),
         TEST(who_sends_more_is_read_later),
+        TEST(who_rests_and_owes_nothing_is_read_on),
         TEST(who_rests_is_not_silent),
         TEST(who_rests_may_be_closed),
     };
