@@ -18,7 +18,8 @@ struct bucket {
 enum { BUCKET_TAKE_MAX = 1 << 30 };
 
 /* Takes `n`, at most BUCKET_TAKE_MAX. False: so much is not there, and nothing was taken. In any
- * time t at most per_second × (burst + t) are taken. */
+ * time t at most per_second × (burst + t) are taken, where each take adds up to a nanosecond to t:
+ * prices are whole ones, rounded down. */
 bool bucket_take(struct bucket *bucket, const struct rate *rate, uint64_t n, uint64_t now_ns);
 
 /* Takes it in any case. Returns for how long nothing more should be taken; 0: there was enough. */
