@@ -53,6 +53,7 @@ struct worker {
     struct conns conns;
     struct prefaces prefaces;
     uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
+    uint64_t preface_failures;
     uint64_t slow_closed, slow_dropped, slow_logged_ms; /* what was told of slow clients, when */
     struct script_env env;
     struct vm **vms;
@@ -214,11 +215,14 @@ static void log_preface(struct worker *w, const struct msg_accepted *m, const ch
 {
     char from[ADDRESS_TEXT];
     uint64_t now = uv_now(&w->loop);
+    w->preface_failures++;
     if (w->preface_logged_ms && now - w->preface_logged_ms < PREFACE_LOG_MS)
         return;
     w->preface_logged_ms = now;
     address_text(&m->peer, from);
-    log_warn("net", "servers[%d] closed a connection from %s: %s", m->server, from, why);
+    log_warn("net",
+             "servers[%d] closed a connection from %s: %s (%" PRIu64 " such so far on worker %u)",
+             m->server, from, why, w->preface_failures, w->options.number);
 }
 
 /* The acceptor has counted whom it saw, unless that was a proxy. */

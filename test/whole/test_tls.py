@@ -283,7 +283,8 @@ def test_a_plain_client(make_engine, server, good):
             with pytest.raises(Closed) as closed:
                 client.more()
             assert not closed.value.reset
-    engine.wait_output("servers\\[0\\] closed a connection from 127.0.0.1:\\d+: .*does not speak TLS")
+    engine.wait_output("servers\\[0\\] closed a connection from 127.0.0.1:\\d+: .*does not speak TLS "
+                       "\\(1 such so far on worker 0\\)")
     assert engine.log().count("closed a connection") == 1
     with Client(engine.port, tls=good) as client:
         client.raw(b"x\n")
