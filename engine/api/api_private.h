@@ -45,7 +45,8 @@ struct api {
     uint32_t read_timeout_s; /* of a request */
     uint32_t sockets;        /* all, plain HTTP included */
     uint64_t refused;        /* connections above sockets_max */
-    uint64_t answer_ms;      /* API_ANSWER_MS, but for tests */
+    uint64_t tls_handshakes, tls_failures;
+    uint64_t answer_ms; /* API_ANSWER_MS, but for tests */
     enum api_state state;
     uint64_t drain_due_ms;
     struct timeout drain_tick;

@@ -145,10 +145,16 @@ static void append_api(struct api *api, struct buf *out)
                                             "Connections that consume."};
     static const struct metric in_flight = {"mixengine_api_commands_in_flight", "gauge",
                                             "Commands without an outcome."};
+    static const struct metric handshakes = {"mixengine_api_tls_handshakes_total", "counter",
+                                             "TLS handshakes of the API that succeeded."};
+    static const struct metric failures = {"mixengine_api_tls_failures_total", "counter",
+                                           "TLS handshakes of the API that failed."};
     exposition_single(out, &sockets, api->sockets);
     exposition_single(out, &connections, consumers_count(api));
     exposition_single(out, &consumers, consumers_consuming(api));
     exposition_single(out, &in_flight, (double)api->in_flight);
+    exposition_single(out, &handshakes, (double)api->tls_handshakes);
+    exposition_single(out, &failures, (double)api->tls_failures);
 }
 
 void metrics_write(struct api *api, struct lws *asker, struct buf *out)

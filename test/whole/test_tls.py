@@ -708,6 +708,25 @@ def test_a_plain_consumer_of_a_secure_api(secure, ca):
     assert get(secure.api_port, "/metrics", ca.trust())[0] == [200]
 
 
+def test_handshakes_of_the_apis_are_counted(make_engine, ca):
+    """Good ones of both versions, who speaks no TLS, who believes nobody, who comes and says nothing."""
+    engine = make_engine(ENTRY, center={"tls": ca.server("counted-api")})
+    before = engine.metric("mixengine_api_tls_handshakes_total"), engine.metric("mixengine_api_tls_failures_total")
+    assert before == (0, 0)
+    for version in V.TLSv1_2, V.TLSv1_3:
+        assert get(engine.center_port, "/v1/nodes", versions(ca, version, version), times=3)[0] == [200] * 3
+    with Client(engine.center_port) as plain:
+        plain.raw(b"GET /v1/nodes HTTP/1.1\r\nHost: x\r\n\r\n")
+        engine.wait_metric("mixengine_api_tls_failures_total", 1)
+    with pytest.raises(ssl.SSLError):
+        get(engine.center_port, "/v1/nodes", ssl.create_default_context())
+    engine.wait_metric("mixengine_api_tls_failures_total", 2)
+    with Client(engine.center_port):
+        engine.wait_metric("mixengine_api_sockets", 2)  # the one that asks for metrics is the other
+    engine.wait_metric("mixengine_api_tls_failures_total", 3)
+    assert engine.metric("mixengine_api_tls_handshakes_total") == 2
+
+
 def test_who_may_not_use_the_apis(make_engine, ca, tmp_path):
     other = Authority(tmp_path, "other")
     trusted = {"clientCA": str(ca.cert), "minVersion": "1.3"}
