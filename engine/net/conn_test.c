@@ -4,6 +4,7 @@
 #include "net/conn.h"
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -639,6 +640,48 @@ static void who_waits_for_its_turn_may_end(void **state)
 }
 
 /* A script fills memory faster than the main thread looks: the worker looks for itself. */
+/* Without a certificate. */
+static SSL *tls_end(const SSL_METHOD *method, int fd)
+{
+    SSL_CTX *context = SSL_CTX_new(method);
+    assert_int_equal(SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION), 1);
+    assert_int_equal(SSL_CTX_set_cipher_list(context, "AECDH-AES256-SHA:@SECLEVEL=0"), 1);
+    SSL *tls = SSL_new(context);
+    SSL_CTX_free(context);
+    SSL_set_fd(tls, fd);
+    return tls;
+}
+
+static SSL *shake_hands(int ours, int theirs)
+{
+    SSL *server = tls_end(TLS_server_method(), ours),
+        *client = tls_end(TLS_client_method(), theirs);
+    int tries = 0;
+    for (; (SSL_connect(client) != 1) + (SSL_accept(server) != 1) > 0; tries++)
+        assert_true(tries < 100);
+    SSL_free(client);
+    return server;
+}
+
+static void what_is_encrypted_and_waits_weighs(void **state)
+{
+    (void)state;
+    int ours;
+    enum { LEN = 1 << 20 };
+    conn_abort(conn);
+    turn_until(&closed);
+    closed = false;
+    close(peer);
+    narrow_pair(&ours, &peer);
+    conn = conn_open(memory, &conns, ours, shake_hands(ours, peer), &limits, &handlers, NULL);
+    conn_start(conn);
+    assert_int_equal(send_filled('a', LEN, true), 0);
+    assert_in_range(conn_weight(conn), LEN, LEN + 1024);
+    turns(3);
+    uint64_t plain = LEN - counter_get(&counters.written_bytes);
+    assert_in_range(conn_weight(conn), plain + 4096, plain + 2 * TRANSPORT_BEGUN_MAX);
+}
+
 static void when_memory_is_short_little_may_wait(void **state)
 {
     (void)state;
@@ -1081,6 +1124,7 @@ int main(void)
         TEST(who_makes_much_work_waits_for_its_turn),
         TEST(who_makes_much_work_may_end_with_it),
         TEST(who_waits_for_its_turn_may_end),
+        TEST(what_is_encrypted_and_waits_weighs),
         TEST(when_memory_is_short_little_may_wait),
         TEST(when_memory_is_short_held_input_is_still_read),
         TEST(a_full_socket_is_waited_for),
