@@ -15,6 +15,7 @@ import threading
 import pytest
 
 import harness
+from tls import Authority
 
 BUILD = pathlib.Path(harness.binary()).parent
 BENCH = os.path.abspath(os.environ.get("BENCH") or BUILD / "engine-bench")
@@ -31,16 +32,16 @@ def bench(*words):
     return done.returncode, done.stdout, done.stderr
 
 
-def measure(mode, port, *words, status=0):
+def measure(mode, port, *words, status=0, scheme="ws"):
     """The report of a run against 127.0.0.1:port."""
-    code, out, err = bench(mode, "--url", f"ws://127.0.0.1:{port}/", "--json", *words)
+    code, out, err = bench(mode, "--url", f"{scheme}://127.0.0.1:{port}/", "--json", *words)
     assert code == status, f"status {code}\n{out}\n{err}"
     assert out.count("\n") == 1
     return json.loads(out)
 
 
-def publisher(port, frame="pub:{msg}"):
-    return "--pub-ws", f"ws://127.0.0.1:{port}/", "--pub-frame", frame
+def publisher(port, frame="pub:{msg}", scheme="ws"):
+    return "--pub-ws", f"{scheme}://127.0.0.1:{port}/", "--pub-frame", frame
 
 
 def has_percentiles(report, prefix):
@@ -182,6 +183,29 @@ def test_script(server):
                      "--step", "r{n}.", "--step-expect", "r{n}.", "--time", harness.seconds(0.3), "--warmup", 0.1)
     assert report["rounds"] > 0 and report["unexpected"] == 0
     has_percentiles(report, "lat")
+
+
+def test_over_tls(make_engine, tmp_path):
+    """Messages of many records, of more than is read at once, and slow readers."""
+    engine = make_engine((harness.FIXTURES / "bench.lua"),
+                         server={"protocol": "websocket", "tls": Authority(tmp_path).server()})
+    for size in 1, 64, 600000:
+        report = measure("echo", engine.port, "--conns", 5, "--depth", 4, "--size", size, "--time", harness.seconds(0.3),
+                         "--warmup", 0, scheme="wss")
+        assert report["messages"] > 0 and report["connected"] == 5
+        assert report["payload_mismatch"] == report["unanswered"] == 0
+    report = measure("mixed", engine.port, "--conns", 10, "--slow", 3, "--slow-rate", 1000, "--messages", 50, "--size", 64,
+                     "--bystanders", 2, *SUBSCRIBE, *publisher(engine.port, scheme="wss"), scheme="wss")
+    assert report["delivered"] == 7 * 50 and report["lost"] == report["slow_disconnected"] == 0
+    assert report["slow_delivered"] + report["slow_lost"] == 3 * 50
+    engine.wait_metric("mixengine_connections", 0)
+    assert engine.metric("mixengine_tls_handshakes_total") == 3 * 5 + 10 + 2 + 1
+    assert engine.metric("mixengine_tls_failures_total") == 0
+
+
+def test_over_tls_to_a_plain_server(engine):
+    status, _, err = bench("echo", "--url", f"wss://127.0.0.1:{engine.port}/", "--conns", 1)
+    assert status == 1 and "the TLS handshake failed" in err
 
 
 def test_a_report_for_people(server):
@@ -332,7 +356,7 @@ def test_a_handshake_that_breaks_the_rules_is_told():
     (("eco",), "unknown mode 'eco'"),
     (("echo",), "--url is missing"),
     (("echo", "--url", "ws://192.0.2.1/"), "needs --remote"),
-    (("echo", "--url", "wss://127.0.0.1/"), "must begin with ws://"),
+    (("echo", "--url", "ftp://127.0.0.1/"), "must begin with ws://"),
     (("echo", "--conn", "3"), "nearest known one is '--conns'"),
     (("echo", "--conns"), "--conns needs a value"),
     (("echo", "--conns", "0"), "from 1 to"),

@@ -7,6 +7,7 @@
 #include "fatal.h"
 #include "options.h"
 #include "run.h"
+#include "secure.h"
 #include "upgrade.h"
 #include <errno.h>
 #include <string.h>
@@ -52,6 +53,15 @@ static void count_end(struct client *client, enum client_state was)
         tally_add(tally, COUNT_DROPPED, 1);
 }
 
+static void close_socket(struct client *client)
+{
+    secure_free(client->tls);
+    client->tls = NULL;
+    if (client->fd >= 0)
+        close(client->fd);
+    client->fd = -1;
+}
+
 /* What was read stays until client_free: a handler may be looking at it. */
 void client_close(struct client *client)
 {
@@ -59,9 +69,7 @@ void client_close(struct client *client)
     if (was == CLIENT_CLOSED)
         return;
     client->state = CLIENT_CLOSED;
-    if (client->fd >= 0)
-        close(client->fd);
-    client->fd = -1;
+    close_socket(client);
     count_end(client, was);
     if (was == CLIENT_OPEN && client->group->role->on_close)
         client->group->role->on_close(client);
@@ -69,8 +77,7 @@ void client_close(struct client *client)
 
 void client_free(struct client *client)
 {
-    if (client->fd >= 0)
-        close(client->fd);
+    close_socket(client);
     if (client->group->role->fini)
         client->group->role->fini(client);
     frame_reader_free(&client->reader);
@@ -101,7 +108,8 @@ static size_t write_some(struct client *client, const char *data, size_t len)
 {
     size_t done = 0;
     while (done < len) {
-        ssize_t n = send(client->fd, data + done, len - done, MSG_NOSIGNAL);
+        ssize_t n = client->tls ? secure_send(client->tls, data + done, len - done)
+                                : send(client->fd, data + done, len - done, MSG_NOSIGNAL);
         if (n > 0)
             done += (size_t)n;
         else if (errno == EAGAIN)
@@ -287,7 +295,8 @@ static void feed(struct client *client, const char *data, size_t len)
 size_t client_read(struct client *client, size_t max)
 {
     char *to = client->loop->input;
-    ssize_t n = recv(client->fd, to, max < LOOP_INPUT ? max : LOOP_INPUT, 0);
+    size_t room = max < LOOP_INPUT ? max : LOOP_INPUT;
+    ssize_t n = client->tls ? secure_receive(client->tls, to, room) : recv(client->fd, to, room, 0);
     if (n > 0) {
         feed(client, to, (size_t)n);
         return (size_t)n;
@@ -302,6 +311,13 @@ size_t client_read(struct client *client, size_t max)
     return 0;
 }
 
+/* epoll does not know what libssl has read already. */
+static void read_what_is_there(struct client *client)
+{
+    while (client_read(client, LOOP_INPUT) == LOOP_INPUT && client->tls)
+        continue;
+}
+
 void client_pause(struct client *client)
 {
     client->paused = true;
@@ -312,6 +328,8 @@ void client_resume(struct client *client)
 {
     client->paused = false;
     watch(client, EPOLL_CTL_MOD);
+    if (client->tls)
+        read_what_is_there(client);
 }
 
 /* ---- the beginning ---- */
@@ -353,6 +371,26 @@ static void send_upgrade(struct client *client)
     client_write(client, loop->scratch.data, loop->scratch.len);
 }
 
+static void begin(struct client *client)
+{
+    if (client->group->role->on_bytes) {
+        dialogue_begin_preamble(client);
+        return;
+    }
+    client->state = CLIENT_HANDSHAKE;
+    send_upgrade(client);
+}
+
+static void shake_hands(struct client *client)
+{
+    int events = secure_shake(client->tls);
+    wait_for_room(client, events == EPOLLOUT);
+    if (events < 0)
+        fail_handshake(client, "the TLS handshake failed");
+    else if (events == 0)
+        begin(client);
+}
+
 static void on_connected(struct client *client)
 {
     int error = 0;
@@ -363,12 +401,13 @@ static void on_connected(struct client *client)
         return;
     }
     wait_for_room(client, false);
-    if (client->group->role->on_bytes) {
-        dialogue_begin_preamble(client);
+    if (!client->group->target->tls) {
+        begin(client);
         return;
     }
-    client->state = CLIENT_HANDSHAKE;
-    send_upgrade(client);
+    client->state = CLIENT_SHAKING;
+    client->tls = secure_new(client->fd);
+    shake_hands(client);
 }
 
 void client_on_events(struct client *client, uint32_t events)
@@ -380,8 +419,12 @@ void client_on_events(struct client *client, uint32_t events)
             on_connected(client);
         return;
     }
+    if (client->state == CLIENT_SHAKING) {
+        shake_hands(client);
+        return;
+    }
     if (events & EPOLLOUT)
         flush(client);
     if (client->state != CLIENT_CLOSED && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-        client_read(client, LOOP_INPUT);
+        read_what_is_there(client);
 }

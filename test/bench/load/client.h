@@ -19,6 +19,7 @@ struct loop;
 enum client_state {
     CLIENT_NEW,
     CLIENT_CONNECTING,
+    CLIENT_SHAKING, /* hands, of TLS */
     CLIENT_HANDSHAKE,
     CLIENT_PREAMBLE,
     CLIENT_OPEN,
@@ -62,7 +63,8 @@ struct group {
 struct client {
     const struct group *group;
     struct loop *loop;
-    int fd; /* -1: none */
+    int fd;             /* -1: none */
+    struct ssl_st *tls; /* NULL: none */
     enum client_state state;
     uint32_t index, round;             /* {i}, {n} */
     bool waits_for_room;               /* to write */

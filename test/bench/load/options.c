@@ -132,7 +132,7 @@ enum { DAY = 86400, RATE_MAX = 100000000 };
 static const struct spec specs[] = {
     HEAD("Any mode"),
     S("url", "URL", url_text,
-      "ws://HOST[:PORT][/PATH]; {i} or %d in it is the connection's number"),
+      "ws://HOST[:PORT][/PATH], or wss:; {i} or %d in it is the connection's number"),
     IS("remote", remote, "allow a host that is not this machine; only put load on what is yours"),
     N("conns", connections, 1, 1000000, "connections; those of subscribers"),
     N("threads", threads, 1, OPTIONS_THREADS_MAX, "threads that share them"),

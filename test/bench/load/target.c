@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PORT_DEFAULT = 80, PORT_MAX = 65535 };
+enum { PORT_DEFAULT = 80, PORT_TLS = 443, PORT_MAX = 65535 };
 
 static bool is_loopback(const struct sockaddr_storage *address)
 {
@@ -45,10 +45,10 @@ static const char *find_address(struct target *target, const char *host, int por
 }
 
 /* -1: not a port. */
-static int read_port(const char *text, size_t len)
+static int read_port(const char *text, size_t len, bool tls)
 {
     if (len == 0)
-        return PORT_DEFAULT;
+        return tls ? PORT_TLS : PORT_DEFAULT;
     char *end;
     long port = strtol(text + 1, &end, 10);
     return end == text + len && len > 1 && port >= 1 && port <= PORT_MAX ? (int)port : -1;
@@ -71,16 +71,26 @@ static size_t host_length(const char *at)
     return at[0] == '[' ? strcspn(at, "]/") + 1 : strcspn(at, ":/");
 }
 
+static bool read_scheme(const char *url, bool *tls)
+{
+    static const char *const schemes[] = {"ws://", "http://", "wss://", "https://"};
+    for (size_t i = 0; i < 4; i++)
+        if (strncmp(url, schemes[i], strlen(schemes[i])) == 0) {
+            *tls = i >= 2;
+            return true;
+        }
+    return false;
+}
+
 const char *target_parse(struct target *target, const char *url, bool remote)
 {
-    const char *at = strstr(url, "://");
-    if (!at || (strncmp(url, "ws:", 3) != 0 && strncmp(url, "http:", 5) != 0))
-        return "it must begin with ws:// or http://";
-    at += 3;
+    if (!read_scheme(url, &target->tls))
+        return "it must begin with ws://, wss://, http:// or https://";
+    const char *at = strstr(url, "://") + 3;
     size_t authority = strcspn(at, "/"), host_len = host_length(at);
     if (host_len == 0 || host_len > authority)
         return "it has no host";
-    int port = read_port(at + host_len, authority - host_len);
+    int port = read_port(at + host_len, authority - host_len, target->tls);
     if (port < 0)
         return "its port must be a number from 1 to 65535";
     char *host = xstrndup(at, host_len);

@@ -1,4 +1,5 @@
-/* Where connections go: ws://HOST[:PORT][/PATH], http:// where the publisher speaks HTTP. */
+/* Where connections go: ws://HOST[:PORT][/PATH], http:// where the publisher speaks HTTP; wss://
+ * and https:// over TLS. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,7 +9,7 @@ struct target {
     struct sockaddr_storage address;
     char *host; /* for the Host header, with the port */
     char *path; /* a template: {i} is the connection's number, and so is %d */
-    bool loopback;
+    bool loopback, tls;
 };
 
 /* Returns NULL, or what is wrong with it (static text). An address that is not this machine's own

@@ -37,13 +37,15 @@ static void test_parts_of_a_url(void **state)
     goes_to("ws://127.0.0.1:9000/chat?x=%d", "127.0.0.1:9000", "127.0.0.1:9000", "/chat?x={i}");
     goes_to("http://localhost", "127.0.0.1:80", "localhost:80", "/");
     goes_to("ws://[::1]:81/a:b", "[::1]:81", "[::1]:81", "/a:b");
+    goes_to("wss://127.0.0.1/", "127.0.0.1:443", "127.0.0.1:443", "/");
+    goes_to("https://127.0.0.1:81/", "127.0.0.1:81", "127.0.0.1:81", "/");
 }
 
 static void test_what_is_no_target(void **state)
 {
     (void)state;
     fails("127.0.0.1:9000", false, "ws://");
-    fails("wss://127.0.0.1:9000", false, "ws://");
+    fails("ftp://127.0.0.1:9000", false, "ws://");
     fails("ws:///path", false, "no host");
     fails("ws://127.0.0.1:/", false, "port");
     fails("ws://127.0.0.1:0/", false, "port");
