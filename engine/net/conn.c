@@ -7,22 +7,11 @@
 #include <string.h>
 
 enum {
-    INLINE_FRAMES = 2, /* a delivery to a connection that keeps up allocates nothing */
-    GROWN_FRAMES = 16,
-    /* What a frame that waits takes besides its bytes: its head, what malloc adds to it, and its
-     * place in a ring that may be half empty. Counted for each, also of a frame that many hold. */
-    FRAME_COST = sizeof(struct frame) + 16 + 2 * sizeof(struct frame *),
-    /* What a connection collects small messages in: the first chunk, and those behind it. */
-    SMALL_BYTES = 256,
-    CHUNK_BYTES = 2048,
-    IOV_MAX_FLUSH = 64,
     CONTROL_BYTES = 256, /* has a ping or a pong at most */
     /* What waits in libuv's hands can neither be left out nor be let go. */
     WAITING_BYTES = TRANSPORT_BEGUN_MAX,
     /* Queued for clients that take less than they are sent, by a script as fast as it can. */
     GROWN_LOOK_BYTES = 1 << 20,
-    WEIGH_LOOK = 64, /* frames that stand for all */
-    DROP_LOOK = 64,  /* frames that are looked at for one that may be left out */
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
@@ -60,8 +49,8 @@ struct conn {
     struct trouble *trouble;   /* NULL: none */
     struct timeout read_timer; /* OPEN: silence; LINGERING: patience */
     uint32_t last_read_ms;     /* of the loop's clock, its last bits: read_timeout is far shorter */
+    uint32_t discarded;        /* bytes read since it is no longer OPEN */
     enum state state;
-    uint8_t writing;       /* frames of the write that waits */
     bool held : 1;         /* by the owner */
     bool ended : 1;        /* the peer has sent its end */
     bool reading : 1;      /* the transport is */
@@ -70,13 +59,7 @@ struct conn {
     bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
     bool metered : 1;      /* the rates hold */
     bool slow : 1;         /* takes too little, and is being closed */
-    /* the write queue: a ring of references */
-    uint32_t out_head, out_count, out_cap;
-    uint32_t out_offset; /* written bytes of the first frame */
-    uint32_t out_room;   /* left in the last frame, which is this connection's to append to */
-    uint32_t discarded;  /* bytes read since it is no longer OPEN */
-    struct frame **out, *out_inline[INLINE_FRAMES];
-    uint64_t out_bytes; /* unwritten ones, and FRAME_COST for each frame */
+    struct out_queue out;
     struct transport_tcp tcp;
     struct meter meter[]; /* one where the limits have a rate, else none */
 };
@@ -119,234 +102,12 @@ void conn_mark(struct conn *conn)
 
 bool conn_heard(const struct conn *conn)
 {
-    return conn->heard || !conn->reading || conn->writing > 0;
-}
-
-/* -- the write queue -- */
-
-static struct frame **out_at(struct conn *conn, uint32_t i)
-{
-    return &conn->out[(conn->out_head + i) & (conn->out_cap - 1)];
-}
-
-static void out_reset(struct conn *conn)
-{
-    if (conn->out != conn->out_inline)
-        free(conn->out);
-    conn->out = conn->out_inline;
-    conn->out_cap = INLINE_FRAMES;
-    conn->out_head = conn->out_count = conn->out_offset = conn->out_room = 0;
-    conn->out_bytes = 0;
-}
-
-static void out_grow(struct conn *conn)
-{
-    uint32_t cap = conn->out_cap < GROWN_FRAMES ? GROWN_FRAMES : 2 * conn->out_cap;
-    struct frame **bigger = xmalloc(cap * sizeof *bigger);
-    for (uint32_t i = 0; i < conn->out_count; i++)
-        bigger[i] = *out_at(conn, i);
-    if (conn->out != conn->out_inline)
-        free(conn->out);
-    conn->out = bigger;
-    conn->out_cap = cap;
-    conn->out_head = 0;
-}
-
-static void release(struct conns *conns, struct frame *frame)
-{
-    if (frame->cap != CHUNK_BYTES || frame->refs > 1 || conns->spare_count == CONNS_SPARE_MAX) {
-        frame_unref(frame);
-        return;
-    }
-    frame->len = 0;
-    frame->messages = 0;
-    conns->spare[conns->spare_count++] = frame;
-}
-
-static struct frame *copy_chunk(struct conns *conns, struct frame *chunk)
-{
-    struct frame *frame = frame_new(chunk->data, chunk->len);
-    frame->messages = chunk->messages;
-    release(conns, chunk);
-    return frame;
-}
-
-/* Nothing more is appended to the last frame. Where it has to wait, it keeps only what it uses. A
- * chunk that is hardly used is copied: what is cut off it is too small to be the next one. */
-static void out_seal(struct conn *conn, bool waits)
-{
-    if (conn->out_room > 0) {
-        struct frame **last = out_at(conn, conn->out_count - 1);
-        bool hardly_used = (*last)->len <= (*last)->cap / 2;
-        if (hardly_used && (waits || conn->out_count > GROWN_FRAMES))
-            *last = copy_chunk(conn->conns, *last);
-        else if (waits && !hardly_used)
-            *last = frame_trim(*last);
-    }
-    conn->out_room = 0;
-}
-
-/* Takes the caller's reference. */
-static void out_push(struct conn *conn, struct frame *frame)
-{
-    out_seal(conn, conn->writing > 0);
-    if (conn->out_count == conn->out_cap)
-        out_grow(conn);
-    *out_at(conn, conn->out_count++) = frame;
-    conn->out_bytes += FRAME_COST + frame->len;
-}
-
-static struct frame *new_chunk(struct conns *conns, size_t cap)
-{
-    if (cap <= CHUNK_BYTES && conns->spare_count > 0)
-        return conns->spare[--conns->spare_count];
-    return frame_new_empty(cap);
-}
-
-static void out_open(struct conn *conn, size_t len)
-{
-    size_t cap = conn->out_count > 0 ? CHUNK_BYTES : SMALL_BYTES;
-    struct frame *chunk = new_chunk(conn->conns, len > cap ? len : cap);
-    out_push(conn, chunk);
-    conn->out_room = chunk->cap;
-}
-
-/* Is there a chunk to append to? One holds messages or something else, where that matters. */
-static bool out_fits(struct conn *conn, size_t len, bool message)
-{
-    if (len > conn->out_room)
-        return false;
-    return !conn->limits->drop_oldest ||
-           message == ((*out_at(conn, conn->out_count - 1))->messages > 0);
-}
-
-static void out_append(struct conn *conn, const char *data, size_t len)
-{
-    struct frame *last = *out_at(conn, conn->out_count - 1);
-    memcpy(last->data + last->len, data, len);
-    last->len += (uint32_t)len;
-    conn->out_room -= (uint32_t)len;
-    conn->out_bytes += len;
-}
-
-static void out_pop(struct conn *conn)
-{
-    release(conn->conns, *out_at(conn, 0));
-    conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
-    conn->out_count--;
-    conn->out_bytes -= FRAME_COST;
-    conn->out_offset = 0;
-    if (conn->out_count == 0)
-        out_reset(conn); /* a silent connection keeps no ring */
-}
-
-static void out_written(struct conn *conn, size_t bytes)
-{
-    counter_add(&conn->limits->counters->written_bytes, (int64_t)bytes);
-    while (bytes > 0) {
-        size_t left = (*out_at(conn, 0))->len - conn->out_offset;
-        size_t step = bytes < left ? bytes : left;
-        conn->out_bytes -= step;
-        bytes -= step;
-        if (step == left)
-            out_pop(conn);
-        else
-            conn->out_offset += (uint32_t)step;
-    }
-}
-
-/* The first frames, until they are `enough` bytes; *bytes: how many they are. */
-static unsigned out_gather(struct conn *conn, uv_buf_t *bufs, size_t enough, size_t *bytes)
-{
-    unsigned n = 0;
-    *bytes = 0;
-    for (; n < conn->out_count && n < IOV_MAX_FLUSH && *bytes < enough; n++) {
-        struct frame *frame = *out_at(conn, n);
-        uint32_t skip = n == 0 ? conn->out_offset : 0;
-        bufs[n] = uv_buf_init(frame->data + skip, frame->len - skip);
-        *bytes += frame->len - skip;
-    }
-    return n;
-}
-
-static void out_drop_all(struct conn *conn)
-{
-    while (conn->out_count > 0)
-        out_pop(conn);
-}
-
-/* Frames of which something may be on its way. */
-static uint32_t out_begun(const struct conn *conn)
-{
-    return conn->writing > 0 ? conn->writing : conn->out_offset > 0;
-}
-
-static void out_drop_unbegun(struct conn *conn)
-{
-    uint32_t begun = out_begun(conn);
-    conn->out_room = 0;
-    while (conn->out_count > begun) {
-        struct frame *last = *out_at(conn, --conn->out_count);
-        conn->out_bytes -= FRAME_COST + last->len;
-        release(conn->conns, last);
-    }
-    if (begun == 0)
-        out_reset(conn);
-}
-
-/* Leaves out a frame of messages. Those before it are few. */
-static void out_leave_out(struct conn *conn, uint32_t at)
-{
-    struct frame *frame = *out_at(conn, at);
-    if (at + 1 == conn->out_count)
-        conn->out_room = 0;
-    for (; at > 0; at--)
-        *out_at(conn, at) = *out_at(conn, at - 1);
-    conn->out_head = (conn->out_head + 1) & (conn->out_cap - 1);
-    conn->out_count--;
-    conn->out_bytes -= FRAME_COST + frame->len;
-    counter_add(&conn->limits->counters->dropped_messages, frame->messages);
-    release(conn->conns, frame);
-}
-
-/* The oldest messages of which nothing is on its way. False: there are none near. */
-static bool out_drop_oldest(struct conn *conn)
-{
-    uint32_t begun = out_begun(conn);
-    for (uint32_t i = begun; i < begun + DROP_LOOK && i < conn->out_count; i++)
-        if ((*out_at(conn, i))->messages > 0) {
-            out_leave_out(conn, i);
-            return true;
-        }
-    return false;
-}
-
-/* Bytes of the write that waits; the socket may have taken some of them. */
-static size_t out_waiting(struct conn *conn)
-{
-    size_t bytes = 0;
-    for (unsigned i = 0; i < conn->writing; i++)
-        bytes += (*out_at(conn, i))->len;
-    return bytes - (conn->writing > 0 ? conn->out_offset : 0);
-}
-
-/* Frames that many hold weigh little for each; some are looked at for all. */
-static uint64_t out_weight(struct conn *conn)
-{
-    uint64_t bytes = 0, parts = 0;
-    for (uint32_t i = 0; i < conn->out_count; i += conn->out_count / WEIGH_LOOK + 1) {
-        const struct frame *frame = *out_at(conn, i);
-        bytes += frame->len;
-        parts += (sizeof *frame + frame->len) / frame->refs;
-    }
-    uint64_t ring = conn->out == conn->out_inline ? 0 : conn->out_cap * sizeof *conn->out;
-    uint64_t unwritten = conn->out_bytes - (uint64_t)FRAME_COST * conn->out_count;
-    return ring + (uint64_t)((double)unwritten * (double)parts / (double)(bytes | 1));
+    return conn->heard || !conn->reading || conn->out.writing > 0;
 }
 
 uint64_t conn_weight(struct conn *conn)
 {
-    return out_weight(conn) + transport_held(conn->transport) +
+    return out_queue_weight(&conn->out) + transport_held(conn->transport) +
            (conn->trouble ? conn->trouble->in.cap : 0);
 }
 
@@ -355,7 +116,7 @@ uint64_t conn_weight(struct conn *conn)
 static void mark_dirty(struct conn *conn)
 {
     struct conns *conns = conn->conns;
-    if (conn->urgent || conn->writing > 0 || (conns->fan_out && !list_empty(&conn->in_dirty)))
+    if (conn->urgent || conn->out.writing > 0 || (conns->fan_out && !list_empty(&conn->in_dirty)))
         return;
     list_remove(&conn->in_dirty);
     list_push_back(conns->fan_out ? &conns->dirty : &conns->urgent, &conn->in_dirty);
@@ -507,11 +268,9 @@ static void start_write_timer(struct conn *conn)
 /* The socket is full: hands libuv what is left and waits for its word. */
 static void write_later(struct conn *conn)
 {
-    uv_buf_t bufs[IOV_MAX_FLUSH];
-    size_t bytes;
-    out_seal(conn, true);
-    conn->writing = (uint8_t)out_gather(conn, bufs, WAITING_BYTES, &bytes);
-    if (transport_write(conn->transport, bufs, conn->writing) != 0) {
+    uv_buf_t bufs[OUT_QUEUE_GATHER_MAX];
+    unsigned count = out_queue_begin(&conn->out, &conn->conns->spare, bufs, WAITING_BYTES);
+    if (transport_write(conn->transport, bufs, count) != 0) {
         break_off(conn, CLOSE_RESET, "write error");
         return;
     }
@@ -519,19 +278,25 @@ static void write_later(struct conn *conn)
         start_write_timer(conn);
 }
 
+static void count_written(struct conn *conn, size_t bytes)
+{
+    counter_add(&conn->limits->counters->written_bytes, (int64_t)bytes);
+    out_queue_written(&conn->out, &conn->conns->spare, bytes);
+}
+
 static void flush(struct conn *conn)
 {
-    while (conn->out_count > 0) {
-        uv_buf_t bufs[IOV_MAX_FLUSH];
+    while (conn->out.count > 0) {
+        uv_buf_t bufs[OUT_QUEUE_GATHER_MAX];
         size_t wanted;
-        unsigned count = out_gather(conn, bufs, SIZE_MAX, &wanted);
+        unsigned count = out_queue_gather(&conn->out, bufs, SIZE_MAX, &wanted);
         ssize_t n = transport_try_write(conn->transport, bufs, count);
         if (n < 0 && n != UV_EAGAIN) {
             break_off(conn, CLOSE_RESET, "connection reset by peer");
             return;
         }
         if (n > 0)
-            out_written(conn, (size_t)n);
+            count_written(conn, (size_t)n);
         if (n < 0 || (size_t)n < wanted) {
             write_later(conn);
             return;
@@ -547,28 +312,26 @@ static void on_written(void *owner, int status)
     if (conn->state == CLOSED)
         return;
     stop_write_timer(conn);
-    size_t bytes = out_waiting(conn);
-    conn->writing = 0;
+    count_written(conn, status == 0 ? out_queue_waiting(&conn->out) : 0);
     if (status != 0) {
         break_off(conn, CLOSE_RESET, "connection reset by peer");
         return;
     }
-    out_written(conn, bytes);
     flush(conn);
     settle(conn);
 }
 
 static uint64_t writing_cost(const struct conn *conn)
 {
-    return (uint64_t)FRAME_COST * conn->writing;
+    return (uint64_t)OUT_QUEUE_FRAME_COST * conn->out.writing;
 }
 
 /* What the socket has not taken. */
 static uint64_t backlog(struct conn *conn)
 {
-    size_t waiting = out_waiting(conn);
+    size_t waiting = out_queue_waiting(&conn->out);
     size_t left = waiting > 0 ? transport_unwritten(conn->transport) : 0;
-    return conn->out_bytes - (left < waiting ? waiting - left : 0);
+    return conn->out.bytes - (left < waiting ? waiting - left : 0);
 }
 
 static uint64_t max_backlog(const struct conn *conn)
@@ -590,9 +353,9 @@ static void look_at_memory(struct conns *conns, size_t len)
 /* More waits than a client that reads as fast as it is sent to ever has. */
 static bool has_room_behind(struct conn *conn, size_t len)
 {
-    look_at_memory(conn->conns, FRAME_COST + len);
+    look_at_memory(conn->conns, OUT_QUEUE_FRAME_COST + len);
     uint64_t max = max_backlog(conn);
-    if (conn->out_bytes + len <= max)
+    if (conn->out.bytes + len <= max)
         return true;
     uint64_t waits = backlog(conn);
     return waits == writing_cost(conn) || waits + len <= max;
@@ -601,22 +364,22 @@ static bool has_room_behind(struct conn *conn, size_t len)
 /* What waits is bounded; a message that nothing waits before makes nobody slow, however large. */
 static bool has_room(struct conn *conn, size_t len)
 {
-    uint64_t waits = conn->out_bytes + len;
-    return conn->out_bytes == 0 || (waits <= WAITING_BYTES && waits <= conn->limits->max_backlog) ||
+    uint64_t waits = conn->out.bytes + len;
+    return conn->out.bytes == 0 || (waits <= WAITING_BYTES && waits <= conn->limits->max_backlog) ||
            has_room_behind(conn, len);
 }
 
 /* A ping and its answer go behind a message that is larger than all that may wait. */
 static bool has_room_for_control(struct conn *conn, size_t len)
 {
-    uint64_t max = max_backlog(conn), large = out_waiting(conn);
-    return len <= CONTROL_BYTES && large > max && conn->out_bytes - large + len <= max;
+    uint64_t max = max_backlog(conn), large = out_queue_waiting(&conn->out);
+    return len <= CONTROL_BYTES && large > max && conn->out.bytes - large + len <= max;
 }
 
 /* What was not offered to the socket yet does not make a client slow. */
 static void flush_early(struct conn *conn)
 {
-    if (conn->writing > 0)
+    if (conn->out.writing > 0)
         return;
     unmark(conn);
     flush(conn);
@@ -627,7 +390,7 @@ static void flush_early(struct conn *conn)
 static void fall_behind(struct conn *conn, enum close_reason reason, const char *why)
 {
     conn->slow = true;
-    out_drop_unbegun(conn);
+    out_queue_drop_unbegun(&conn->out, &conn->conns->spare);
     conn->handlers->on_end(conn->owner, reason, why);
     conn_close(conn);
     if (conn->state == FLUSHING)
@@ -636,7 +399,7 @@ static void fall_behind(struct conn *conn, enum close_reason reason, const char 
 
 void conn_shed(struct conn *conn, const char *why)
 {
-    if (conn->state == OPEN && out_waiting(conn) <= 2 * WAITING_BYTES)
+    if (conn->state == OPEN && out_queue_waiting(&conn->out) <= 2 * WAITING_BYTES)
         fall_behind(conn, CLOSE_MEMORY, why);
     else
         break_off(conn, CLOSE_MEMORY, why);
@@ -647,10 +410,13 @@ static bool leave_out_for(struct conn *conn, size_t len)
 {
     bool room = false;
     size_t stays = transport_unwritten(conn->transport) + writing_cost(conn);
+    uint32_t dropped;
     if (stays + len > max_backlog(conn))
         return false;
-    while (!room && out_drop_oldest(conn))
+    while (!room && (dropped = out_queue_drop_oldest(&conn->out, &conn->conns->spare)) > 0) {
+        counter_add(&conn->limits->counters->dropped_messages, dropped);
         room = has_room(conn, len);
+    }
     return room;
 }
 
@@ -683,7 +449,7 @@ int conn_send(struct conn *conn, struct frame *frame)
     int status = make_room(conn, frame->len, frame->messages > 0);
     if (status != 0 || frame->len == 0)
         return status < 0 ? status : 0;
-    out_push(conn, frame_ref(frame));
+    out_queue_push(&conn->out, &conn->conns->spare, frame_ref(frame));
     mark_dirty(conn);
     return 0;
 }
@@ -694,11 +460,10 @@ int conn_append(struct conn *conn, const char *head, size_t head_len, const char
     int status = make_room(conn, head_len + len, message);
     if (status != 0 || head_len + len == 0)
         return status < 0 ? status : 0;
-    if (!out_fits(conn, head_len + len, message))
-        out_open(conn, head_len + len);
-    out_append(conn, head, head_len);
-    out_append(conn, data, len);
-    (*out_at(conn, conn->out_count - 1))->messages += message;
+    char *to = out_queue_reserve(&conn->out, &conn->conns->spare, head_len + len, message,
+                                 conn->limits->drop_oldest);
+    memcpy(to, head, head_len);
+    memcpy(to + head_len, data, len);
     mark_dirty(conn);
     return 0;
 }
@@ -982,7 +747,7 @@ void conn_let_go(struct conn *conn)
 static void on_closed(void *owner)
 {
     struct conn *conn = owner;
-    out_drop_all(conn);
+    out_queue_fini(&conn->out, &conn->conns->spare);
     conn_discard(conn);
     free(conn->trouble);
     conn->conns->open--;
@@ -1034,8 +799,7 @@ bool conns_fan_out(struct conns *conns, bool on)
 
 void conns_fini(struct conns *conns)
 {
-    while (conns->spare_count > 0)
-        frame_unref(conns->spare[--conns->spare_count]);
+    out_spare_fini(&conns->spare);
     tls_io_fini(&conns->tls);
 }
 
@@ -1046,8 +810,7 @@ struct conn *conn_open(void *memory, struct conns *conns, int fd, struct ssl_st 
     struct conn *conn = memory;
     *conn = (struct conn){.conns = conns, .limits = limits, .handlers = handlers, .owner = owner};
     list_init(&conn->in_dirty);
-    conn->out = conn->out_inline;
-    conn->out_cap = INLINE_FRAMES;
+    out_queue_init(&conn->out);
     conn->transport = &conn->tcp.transport;
     if (tls)
         conn->transport =

@@ -16,6 +16,7 @@
 #include "loop/wheel.h"
 #include "net/close_reason.h"
 #include "net/frame.h"
+#include "net/out_queue.h"
 #include "net/transport_tls.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -64,8 +65,6 @@ struct conn_handlers {
     void (*on_closed)(void *owner);
 };
 
-enum { CONNS_SPARE_MAX = 64 };
-
 /* The connections of one loop. */
 struct conns {
     uv_loop_t *loop;
@@ -76,8 +75,7 @@ struct conns {
     struct list urgent;          /* to be flushed */
     struct list dirty;           /* the same, for what was sent to many */
     bool fan_out;
-    struct frame *spare[CONNS_SPARE_MAX]; /* chunks to collect the next small messages in */
-    unsigned spare_count;
+    struct out_spare spare;
     struct list paused;  /* not read, swept for hang-ups */
     struct list waiting; /* not read before the others had their turn */
     struct timeout sweep;

@@ -841,9 +841,9 @@ static void chunks_are_used_again(void **state)
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 5; i++)
             assert_int_equal(conn_append(conn, half, 200, half, 200, false), 0);
-        assert_int_equal(conns.spare_count, 0);
+        assert_int_equal(conns.spare.count, 0);
         turns(1);
-        assert_int_equal(conns.spare_count, 1);
+        assert_int_equal(conns.spare.count, 1);
     }
 }
 
