@@ -18,7 +18,6 @@ enum {
     IN_VAIN_MS = 500,
     /* So much may wait for anybody; who holds less is closed only when nothing else helps. */
     LITTLE_BYTES = 64 << 10,
-    LOG_EACH_MS = 10000,
 };
 
 struct candidate {
@@ -64,16 +63,14 @@ static bool is_api(const struct overload *o, int place)
 
 static void tell(struct overload *o)
 {
-    uint64_t now = uv_now(o->options.loop);
     uint64_t consumers = counter_get(&o->stats.shed_consumers);
-    if (o->logged_ms && now - o->logged_ms < LOG_EACH_MS)
+    if (!log_due(&o->logged_ms, uv_now(o->options.loop)))
         return;
     log_warn("engine",
              "memory is short: memoryLimit is %" PRIu64
              " bytes; new clients wait, pushes fail, and "
              "%" PRIu64 " clients and %" PRIu64 " consumers that held the most were closed",
              o->limit, o->shed_clients - o->logged_clients, consumers - o->logged_consumers);
-    o->logged_ms = now;
     o->logged_clients = o->shed_clients;
     o->logged_consumers = consumers;
 }

@@ -441,6 +441,14 @@ void log_reopen(void)
     pthread_mutex_unlock(&logger.lock);
 }
 
+bool log_due(uint64_t *last_ms, uint64_t now_ms)
+{
+    if (*last_ms && now_ms - *last_ms < LOG_EACH_MS)
+        return false;
+    *last_ms = now_ms;
+    return true;
+}
+
 void log_settle(unsigned ms)
 {
     const struct timespec step = {.tv_nsec = SETTLE_STEP_MS * 1000000L};

@@ -57,14 +57,19 @@ struct log_counts log_counts(void);
 void log_write(enum log_level level, const char *module, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Text for standard output as it stands, not for the file: what scripts print. It keeps its own
- * order, not that among lines. What there is no room for is lost and counted by its line breaks. */
-void log_print(const char *text, size_t len);
-
 /* The same for lines that say one thing of many clients: those of one `topic` are repeats of each
  * other, whatever their texts and their level. */
 void log_write_alike(enum log_level level, const char *module, const char *topic,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* For what is logged once in LOG_EACH_MS at most, however often it happens: true when it is time,
+ * and *last_ms is now then. It is the caller's, before the first time 0; now_ms is of one clock. */
+enum { LOG_EACH_MS = 10000 };
+bool log_due(uint64_t *last_ms, uint64_t now_ms);
+
+/* Text for standard output as it stands, not for the file: what scripts print. It keeps its own
+ * order, not that among lines. What there is no room for is lost and counted by its line breaks. */
+void log_print(const char *text, size_t len);
 
 #define log_debug(...)                                                                             \
     (log_level() <= LOG_LEVEL_DEBUG ? log_write(LOG_LEVEL_DEBUG, __VA_ARGS__) : (void)0)

@@ -685,6 +685,19 @@ static void test_a_full_disk_pushes_no_old_file_out(void **state)
     free(text);
 }
 
+static void test_due_once_in_a_while(void **state)
+{
+    (void)state;
+    uint64_t last = 0, another = 0;
+    assert_true(log_due(&last, 500));
+    assert_false(log_due(&last, 500));
+    assert_false(log_due(&last, 500 + LOG_EACH_MS - 1));
+    assert_true(log_due(&another, 600));
+    assert_true(log_due(&last, 500 + LOG_EACH_MS));
+    assert_false(log_due(&last, 500 + LOG_EACH_MS + 1));
+    assert_true(log_due(&last, 500 + 3 * LOG_EACH_MS));
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -712,6 +725,7 @@ int main(void)
         WITH_FOLDER(test_a_pipe_that_nobody_reads_is_an_error),
         WITH_FOLDER(test_the_file_goes_on_when_nobody_reads_the_terminal),
         WITH_FOLDER(test_a_full_disk_pushes_no_old_file_out),
+        cmocka_unit_test(test_due_once_in_a_while),
         cmocka_unit_test(test_a_slow_terminal_is_not_waited_for_piece_by_piece),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,6 @@ enum {
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     BATCH = 64,
     PAUSE_MS = 100,
-    LOG_EACH_MS = 10000,
 };
 
 static void on_readable(uv_poll_t *poll, int status, int events);
@@ -49,13 +48,11 @@ static const char *remedy(int error)
 /* A connection that stays in the backlog would wake the loop at once. */
 static void rest(struct listener *listener, int error)
 {
-    uint64_t now = uv_now(listener->poll.loop);
-    if (listener->failed_ms == 0 || now - listener->failed_ms >= LOG_EACH_MS) {
+    if (log_due(&listener->logged_ms, uv_now(listener->poll.loop))) {
         char at[ADDRESS_TEXT];
         address_text(&listener->address, at);
         log_warn("net", "no new connections on %s for now: %s; %s", at, uv_strerror(error),
                  remedy(error));
-        listener->failed_ms = now;
     }
     watch(listener, false);
     CHECK(uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0) == 0);

@@ -15,7 +15,7 @@ struct listener {
     uv_timer_t pause; /* after a failed accept */
     int fd;
     bool open, accepting;
-    uint64_t failed_ms;              /* when a failed accept was last logged; 0: never */
+    uint64_t logged_ms;              /* when a failed accept was last logged; 0: never */
     struct sockaddr_storage address; /* as bound: with its real port */
     dev_t device;                    /* of a Unix socket's file, as is inode */
     ino_t inode;

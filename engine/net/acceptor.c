@@ -13,7 +13,6 @@
 
 enum {
     ID_CHECK_MS = 20, /* how often the second is looked at before the first accept */
-    LOG_EACH_MS = 10000,
 };
 
 struct server {
@@ -47,16 +46,6 @@ void acceptor_hold(struct acceptor *a, bool hold)
 {
     a->held = hold;
     accept_or_wait(a);
-}
-
-/* True at most every LOG_EACH_MS. */
-static bool may_log(const struct acceptor *a, uint64_t *logged_ms)
-{
-    uint64_t now = uv_now(a->options.loop);
-    if (*logged_ms && now - *logged_ms < LOG_EACH_MS)
-        return false;
-    *logged_ms = now;
-    return true;
 }
 
 /* While somebody goes and somebody else comes it is full again and again: that is told once. */
@@ -93,7 +82,7 @@ static int least_loaded(const struct acceptor *a)
 static void refuse(struct server *server, int fd)
 {
     listener_turn_away(fd);
-    if (!may_log(server->acceptor, &server->refused_logged_ms))
+    if (!log_due(&server->refused_logged_ms, uv_now(server->acceptor->options.loop)))
         return;
     char at[ADDRESS_TEXT];
     address_text(&server->listener.address, at);
@@ -111,7 +100,7 @@ static bool is_stranger(const struct config_server *config, const struct sockadd
 static void refuse_stranger(struct server *server, int fd, const struct sockaddr_storage *peer)
 {
     listener_turn_away(fd);
-    if (!may_log(server->acceptor, &server->stranger_logged_ms))
+    if (!log_due(&server->stranger_logged_ms, uv_now(server->acceptor->options.loop)))
         return;
     char at[ADDRESS_TEXT], from[ADDRESS_TEXT];
     address_text(&server->listener.address, at);

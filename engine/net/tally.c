@@ -17,7 +17,7 @@ enum {
     SWEEP = 2,         /* idle entries that a connect looks at: more than it can leave behind */
 };
 
-static const uint64_t LOG_EACH_NS = 10000000000, SECOND_NS = 1000000000;
+static const uint64_t SECOND_NS = 1000000000;
 
 struct entry {
     UT_hash_handle hh;
@@ -35,7 +35,7 @@ struct tally {
     struct list idle; /* the longest idle first */
     uint32_t idle_count;
     bool forgets;       /* no rate holds: nobody becomes idle */
-    uint64_t logged_ns; /* 0: never */
+    uint64_t logged_ms; /* 0: never */
     struct tally_counters counters;
 };
 
@@ -146,9 +146,8 @@ static void tell(struct tally *tally, const struct sockaddr_storage *peer, const
                  uint64_t now_ns)
 {
     char host[ADDRESS_HOST];
-    if (tally->logged_ns && now_ns < tally->logged_ns + LOG_EACH_NS)
+    if (!log_due(&tally->logged_ms, now_ns / 1000000))
         return;
-    tally->logged_ns = now_ns;
     address_host(peer, host);
     log_warn("net", "servers[%d] refused a connection from %s: %s (%" PRIu64 " refused so far)",
              tally->server, host, why, refused_so_far(tally));

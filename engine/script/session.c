@@ -18,7 +18,6 @@
 enum {
     CODE_POLICY = 1008,
     CODE_TRY_LATER = 1013,
-    FLOOD_LOG_MS = 10000,
 };
 
 /* -- the end -- */
@@ -426,10 +425,8 @@ static void tell_of_flood(const struct session *s, const char *why)
 {
     char remote[ADDRESS_TEXT];
     struct vm *vm = s->vm;
-    uint64_t now = uv_now(vm->env->loop);
-    if (vm->flood_logged_ms && now - vm->flood_logged_ms < FLOOD_LOG_MS)
+    if (!log_due(&vm->flood_logged_ms, uv_now(vm->env->loop)))
         return;
-    vm->flood_logged_ms = now;
     log_warn("script",
              "servers[%d] closed client %llu (%s): %s; its limits are messagesPerSecond "
              "and bytesPerSecond",

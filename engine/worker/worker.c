@@ -27,9 +27,7 @@ enum {
     TURN_SESSIONS = 1024,
     TURN_FLUSHES = 256,
     TURN_FAN_OUT = 64, /* flushes of a fan-out */
-    PREFACE_LOG_MS = 10000,
     JOIN_STEP_MS = 5,
-    SLOW_LOG_MS = 10000,
     /* Where a script recurses through C (string.gsub with a function), Lua's own limit must be met
      * before the end of the thread's stack. */
     STACK_SIZE = 64 * 1024 * 1024,
@@ -149,19 +147,18 @@ static uint64_t measure_memory(const struct worker *w)
 /* One line for all of them. */
 static void tell_of_slow_clients(struct worker *w)
 {
-    uint64_t closed = 0, dropped = 0, now = uv_now(&w->loop);
+    uint64_t closed = 0, dropped = 0;
     for (size_t i = 0; i < w->options.config->server_count; i++) {
         closed += counter_get(&w->servers[i].closes[CLOSE_SLOW]);
         dropped += counter_get(&w->servers[i].bytes.dropped_messages);
     }
     if ((closed == w->slow_closed && dropped == w->slow_dropped) ||
-        (w->slow_logged_ms && now - w->slow_logged_ms < SLOW_LOG_MS))
+        !log_due(&w->slow_logged_ms, uv_now(&w->loop)))
         return;
     log_warn("net", "slow clients on worker %u: %" PRIu64 " closed, %" PRIu64 " messages left out",
              w->options.number, closed - w->slow_closed, dropped - w->slow_dropped);
     w->slow_closed = closed;
     w->slow_dropped = dropped;
-    w->slow_logged_ms = now;
 }
 
 static void on_second(uv_timer_t *timer)
@@ -214,11 +211,9 @@ static void open_session(struct worker *w, struct msg_accepted *m)
 static void log_preface(struct worker *w, const struct msg_accepted *m, const char *why)
 {
     char from[ADDRESS_TEXT];
-    uint64_t now = uv_now(&w->loop);
     w->preface_failures++;
-    if (w->preface_logged_ms && now - w->preface_logged_ms < PREFACE_LOG_MS)
+    if (!log_due(&w->preface_logged_ms, uv_now(&w->loop)))
         return;
-    w->preface_logged_ms = now;
     address_text(&m->peer, from);
     log_warn("net",
              "servers[%d] closed a connection from %s: %s (%" PRIu64 " such so far on worker %u)",
