@@ -7,8 +7,8 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "descriptors.h"
 #include "loop/file_watch.h"
-#include "loop/listener.h"
 #include "mesh/mesh_local.h"
 #include "metrics.h"
 #include "msg/client_id.h"
@@ -16,31 +16,25 @@
 #include "net/acceptor.h"
 #include "net/tally.h"
 #include "overload.h"
+#include "print.h"
 #include "privilege.h"
 #include "reload.h"
 #include "script/http_client.h"
+#include "user.h"
 #include "worker/worker.h"
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 enum {
     NODE = 1, /* this process, until nodes form a mesh */
     WATCHDOG_MS = 1000,
     JOIN_MS = 3000, /* for a script that runs to return, when all stops */
-    /* Descriptors that clients do not get: */
-    SPARE_DESCRIPTORS = 64, /* logs, files, requests of scripts */
-    WORKER_DESCRIPTORS = 8, /* each one's loop, and some for look-ups */
-    API_DESCRIPTORS_MIN = 64,
-    API_DESCRIPTORS_MAX = 4096,
-    API_PART = 32,    /* of all are the API's, between these two */
-    EXIT_CONFIG = 78, /* sysexits.h EX_CONFIG */
 };
 
 struct engine {
@@ -220,37 +214,6 @@ static void on_message(struct msg *msg, void *data)
 
 /* -- starting -- */
 
-/* As many descriptors as the system lets us have; returns how many. */
-static unsigned raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    return limit.rlim_cur > 1u << 30 ? 1u << 30 : (unsigned)limit.rlim_cur;
-}
-
-static unsigned api_share(unsigned descriptors)
-{
-    unsigned share = descriptors / API_PART;
-    if (share > API_DESCRIPTORS_MAX)
-        return API_DESCRIPTORS_MAX;
-    if (share < API_DESCRIPTORS_MIN)
-        share = API_DESCRIPTORS_MIN;
-    return share < descriptors / 4 ? share : descriptors / 4;
-}
-
-/* How many clients there may be, so that whatever they do the API, scripts and logs have theirs. */
-static unsigned clients_share(const struct engine *e, unsigned descriptors)
-{
-    unsigned others = SPARE_DESCRIPTORS + WORKER_DESCRIPTORS * (unsigned)e->worker_count +
-                      (unsigned)e->config->server_count + api_share(descriptors);
-    for (size_t i = 0; i < e->config->redis_count; i++)
-        others += (unsigned)e->config->redis[i].pool_size;
-    return descriptors > 2 * others ? descriptors - others : descriptors / 2;
-}
-
 static int usable_cpus(void)
 {
     cpu_set_t set;
@@ -284,14 +247,14 @@ static char *find_pages(const struct config *config)
 static void make_parts(struct engine *e)
 {
     const struct config *config = e->config;
-    unsigned descriptors = raise_descriptor_limit();
+    unsigned descriptors = descriptors_raise();
     http_client_global_init();
     open_loop(e);
     e->gates = gates_new(config->queue.topic_size, config->queue.max_topics);
     e->api = api_new(&(struct api_options){.config = config,
                                            .gates = e->gates,
                                            .main_box = &e->box,
-                                           .sockets_max = api_share(descriptors),
+                                           .sockets_max = descriptors_of_api(descriptors),
                                            .metrics = append_metrics,
                                            .metrics_data = e,
                                            .pages = e->pages});
@@ -314,13 +277,13 @@ static void make_parts(struct engine *e)
         e->boxes[i] = worker_box(e->workers[i]);
     }
     e->mesh = mesh_local_new(NODE, e->boxes, e->worker_count);
-    e->acceptor =
-        acceptor_new(&(struct acceptor_options){.loop = &e->loop,
-                                                .config = config,
-                                                .workers = e->boxes,
-                                                .worker_count = e->worker_count,
-                                                .tallies = e->tallies,
-                                                .ceiling = clients_share(e, descriptors)});
+    e->acceptor = acceptor_new(&(struct acceptor_options){
+        .loop = &e->loop,
+        .config = config,
+        .workers = e->boxes,
+        .worker_count = e->worker_count,
+        .tallies = e->tallies,
+        .ceiling = descriptors_of_clients(descriptors, config, (unsigned)e->worker_count)});
     e->reload = reload_new(config, &(struct reload_options){.loop = &e->loop,
                                                             .workers = e->boxes,
                                                             .worker_count = e->worker_count,
@@ -340,7 +303,7 @@ static int prepare(struct engine *e)
 {
     for (int i = 0; i < e->worker_count; i++)
         if (worker_load(e->workers[i], e->mesh, true, e->error, sizeof e->error) != 0)
-            return EXIT_CONFIG;
+            return EX_CONFIG;
     if (api_listen(e->api, e->error, sizeof e->error) != 0 ||
         acceptor_listen(e->acceptor, e->error, sizeof e->error) != 0)
         return EXIT_FAILURE;
@@ -474,106 +437,7 @@ static int fail(const struct engine *e, int status)
     return status;
 }
 
-/* ---- who the process is ---- */
-
-static int explain_reserve(struct engine *e, const char *key, const struct config_listener *at)
-{
-    char why[sizeof e->error / 2];
-    int status = listener_reserve(at->bind, at->port, why, sizeof why);
-    if (status != 0)
-        snprintf(e->error, sizeof e->error, "%s %s", key, why);
-    return status;
-}
-
-/* All ports, whatever their numbers: what is bound is then the same for root and for others. */
-static int reserve_ports(struct engine *e)
-{
-    const struct config *config = e->config;
-    int status = explain_reserve(e, "center.apiServer", &config->center_api.listen);
-    if (status == 0)
-        status = explain_reserve(e, "engine.apiServer", &config->engine_api.listen);
-    for (size_t i = 0; i < config->server_count && status == 0; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "servers[%zu]", i);
-        status = explain_reserve(e, key, &config->servers[i].listen);
-    }
-    return status;
-}
-
-/* What the user must be able to read, now and when it has changed. */
-static int check_entries(struct engine *e)
-{
-    for (size_t i = 0; i < e->config->server_count; i++) {
-        const char *entry = e->config->servers[i].entry;
-        if (access(entry, R_OK) == 0)
-            continue;
-        snprintf(e->error, sizeof e->error,
-                 "servers[%zu].entry %s: %s: let user '%s' read it and enter its folders", i, entry,
-                 strerror(errno), e->config->user);
-        return EXIT_CONFIG;
-    }
-    return 0;
-}
-
-/* Becomes the user of the configuration, with the ports bound before when it is to listen. Returns
- * 0, or the process's exit status with a line in e->error. */
-static int become_user(struct engine *e, bool listens)
-{
-    struct account account;
-    if (!*e->config->user)
-        return 0;
-    if (account_find(&account, e->config->user, e->error, sizeof e->error) != 0)
-        return EXIT_CONFIG;
-    if (account_is_own(&account))
-        return check_entries(e);
-    if (geteuid() != 0) {
-        snprintf(e->error, sizeof e->error,
-                 "user: %s: this process is user number %d and cannot become another; start it as "
-                 "root or as that user, or remove the key",
-                 e->config->user, (int)geteuid());
-        return listens ? EXIT_FAILURE : 0;
-    }
-    if ((listens && reserve_ports(e) != 0) ||
-        account_become(&account, e->error, sizeof e->error) != 0)
-        return EXIT_FAILURE;
-    return check_entries(e);
-}
-
-static void warn_of_secret(const char *file, const char *user)
-{
-    if (*file && access(file, R_OK) != 0)
-        log_warn("config",
-                 "%s: user '%s' cannot read it again: a reload is refused as long as that is so",
-                 file, user);
-}
-
-static void warn_of_tls(const struct config_tls *tls, const char *user)
-{
-    warn_of_secret(tls->cert, user);
-    warn_of_secret(tls->key, user);
-    warn_of_secret(tls->client_ca, user);
-}
-
-/* What root has read, and the user is to read at a reload. */
-static void warn_of_listeners(const struct config *config)
-{
-    warn_of_tls(&config->center_api.listen.tls, config->user);
-    warn_of_tls(&config->engine_api.listen.tls, config->user);
-    for (size_t i = 0; i < config->server_count; i++)
-        warn_of_tls(&config->servers[i].listen.tls, config->user);
-}
-
-static void warn_of_rights(const struct engine *e)
-{
-    const char *user = e->config->user;
-    if (geteuid() == 0 && !e->dev)
-        log_warn("engine", "runs as root: scripts may do whatever root may; set the key 'user'");
-    if (*user && access(e->config->file, R_OK) != 0)
-        log_warn("config", "%s: user '%s' cannot read it: changes take effect after a restart only",
-                 e->config->file, user);
-    if (*user)
-        warn_of_listeners(e->config);
-}
+/* -- beginning -- */
 
 static int start_log(struct engine *e)
 {
@@ -595,33 +459,15 @@ static int start_log(struct engine *e)
 /* Before anything of the scripts is run, or a file made. */
 static int enter(struct engine *e)
 {
-    int status = become_user(e, true);
+    int status = user_become(e->config, true, e->error, sizeof e->error);
     privilege_set_dumpable(e->dev || e->config->core_dumps);
     if (status == 0)
         status = start_log(e);
     if (status != 0)
         fprintf(stderr, "engine: %s\n", e->error);
     else
-        warn_of_rights(e);
+        user_warn(e->config, e->dev);
     return status;
-}
-
-static ssize_t on_print(void *unused, const char *text, size_t len)
-{
-    (void)unused;
-    log_print(text, len);
-    return (ssize_t)len;
-}
-
-/* Scripts print to a stream that waits for nobody, and what they print is seen when they print it.
- * The buffer is no worker's: libc guards it with a lock that ThreadSanitizer does not see, and
- * would let the worker that prints first allocate it. */
-static void replace_stdout(void)
-{
-    static char buffer[BUFSIZ];
-    FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = on_print});
-    CHECK(file && setvbuf(file, buffer, _IOLBF, sizeof buffer) == 0);
-    stdout = file;
 }
 
 int engine_run(const struct config *config, const struct engine_options *options)
@@ -630,7 +476,7 @@ int engine_run(const struct config *config, const struct engine_options *options
     e.worker_count = options->workers ? options->workers : usable_cpus();
     signal(SIGPIPE, SIG_IGN);
     crash_install();
-    replace_stdout();
+    print_to_log();
     int status = enter(&e);
     if (status != 0)
         return status;
@@ -663,12 +509,12 @@ static void print_listener(const char *role, const struct config_listener *liste
 int engine_check(const struct config *config)
 {
     struct engine e = {.config = config, .worker_count = 1};
-    int status = become_user(&e, false);
+    int status = user_become(config, false, e.error, sizeof e.error);
     if (status != 0)
         return fail(&e, status);
     make_parts(&e);
     if (worker_load(e.workers[0], e.mesh, false, e.error, sizeof e.error) != 0)
-        status = fail(&e, EXIT_CONFIG);
+        status = fail(&e, EX_CONFIG);
     free_parts(&e);
     if (status != 0)
         return status;
