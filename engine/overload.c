@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/memory_use.h"
+#include "net/conn.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,8 +17,8 @@ enum {
     ANSWER_MS = 200, /* whoever has not answered by then is not waited for */
     /* When nobody is to blame it is not looked for again until then, or until more is held. */
     IN_VAIN_MS = 500,
-    /* So much may wait for anybody; who holds less is closed only when nothing else helps. */
-    LITTLE_BYTES = 64 << 10,
+    /* Who holds less is closed only when nothing else helps. */
+    LITTLE_BYTES = CONN_WAITING_BYTES,
 };
 
 struct candidate {

@@ -8,8 +8,6 @@
 
 enum {
     CONTROL_BYTES = 256, /* has a ping or a pong at most */
-    /* What waits in libuv's hands can neither be left out nor be let go. */
-    WAITING_BYTES = TRANSPORT_BEGUN_MAX,
     /* Queued for clients that take less than they are sent, by a script as fast as it can. */
     GROWN_LOOK_BYTES = 1 << 20,
     LINGER_MS = 1000,
@@ -269,7 +267,7 @@ static void start_write_timer(struct conn *conn)
 static void write_later(struct conn *conn)
 {
     uv_buf_t bufs[OUT_QUEUE_GATHER_MAX];
-    unsigned count = out_queue_begin(&conn->out, &conn->conns->spare, bufs, WAITING_BYTES);
+    unsigned count = out_queue_begin(&conn->out, &conn->conns->spare, bufs, CONN_WAITING_BYTES);
     if (transport_write(conn->transport, bufs, count) != 0) {
         break_off(conn, CLOSE_RESET, "write error");
         return;
@@ -337,7 +335,8 @@ static uint64_t backlog(struct conn *conn)
 static uint64_t max_backlog(const struct conn *conn)
 {
     uint64_t max = conn->limits->max_backlog;
-    return max > WAITING_BYTES && memory_is_short(conn->conns->memory) ? WAITING_BYTES : max;
+    return max > CONN_WAITING_BYTES && memory_is_short(conn->conns->memory) ? CONN_WAITING_BYTES
+                                                                            : max;
 }
 
 /* A script can fill memory faster than others look. */
@@ -365,7 +364,8 @@ static bool has_room_behind(struct conn *conn, size_t len)
 static bool has_room(struct conn *conn, size_t len)
 {
     uint64_t waits = conn->out.bytes + len;
-    return conn->out.bytes == 0 || (waits <= WAITING_BYTES && waits <= conn->limits->max_backlog) ||
+    return conn->out.bytes == 0 ||
+           (waits <= CONN_WAITING_BYTES && waits <= conn->limits->max_backlog) ||
            has_room_behind(conn, len);
 }
 
@@ -399,7 +399,7 @@ static void fall_behind(struct conn *conn, enum close_reason reason, const char 
 
 void conn_shed(struct conn *conn, const char *why)
 {
-    if (conn->state == OPEN && out_queue_waiting(&conn->out) <= 2 * WAITING_BYTES)
+    if (conn->state == OPEN && out_queue_waiting(&conn->out) <= 2 * CONN_WAITING_BYTES)
         fall_behind(conn, CLOSE_MEMORY, why);
     else
         break_off(conn, CLOSE_MEMORY, why);

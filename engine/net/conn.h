@@ -26,6 +26,10 @@
 struct conn;
 struct memory_guard;
 
+/* So much may wait for anybody, however short memory is: what waits in libuv's hands can neither be
+ * left out nor be let go. */
+enum { CONN_WAITING_BYTES = TRANSPORT_BEGUN_MAX };
+
 /* Of the connections of one server on one loop; written by its thread. */
 struct conn_counters {
     counter read_bytes, written_bytes;
