@@ -2,7 +2,7 @@
 #include "base/buf.h"
 #include "base/memory_use.h"
 #include "net/conn.h"
-#include <arpa/inet.h>
+#include "net/pair_test.h"
 #include <fcntl.h>
 #include <openssl/ssl.h>
 #include <setjmp.h>
@@ -86,21 +86,6 @@ static void on_flood(void *owner, const char *text)
 }
 
 static const struct conn_handlers handlers = {on_input, on_end, on_hang_up, on_flood, on_closed};
-
-static void connect_pair(int *ours, int *theirs)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
-    *theirs = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(*theirs, (struct sockaddr *)&at, sizeof at), 0);
-    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    assert_true(*ours >= 0);
-    close(listener);
-}
 
 /* It takes as little at once as a socket can. */
 static void narrow_pair(int *ours, int *theirs)

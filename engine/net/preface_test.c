@@ -1,6 +1,6 @@
 /* Before a real loopback socket, its peer driven with plain system calls. */
+#include "net/pair_test.h"
 #include "net/preface.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <setjmp.h>
@@ -43,21 +43,6 @@ static void on_done(void *owner, struct msg_accepted *m, const char *why)
         SSL_free(m->tls);
         close(m->fd);
     }
-}
-
-static void connect_pair(int *ours, int *theirs)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
-    *theirs = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(*theirs, (struct sockaddr *)&at, sizeof at), 0);
-    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    assert_true(*ours >= 0);
-    close(listener);
 }
 
 static int set_up(void **state)

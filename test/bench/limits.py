@@ -18,8 +18,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "whole"))
 
+from abuse import FILES, LINES, limited  # noqa: E402
 from harness import Engine, binary  # noqa: E402
-from test_limits import FILES, LINES, cpu_seconds, descriptors_of, limited  # noqa: E402
 from wsclient import CONTINUATION, PING, TEXT, Client, frame, upgrade  # noqa: E402
 
 BENCH = os.environ.get("BENCH") or pathlib.Path(binary()).parent / "engine-bench"
@@ -61,18 +61,14 @@ def make(entry, **options):
     return engine
 
 
-def resident_kb(engine):
-    return int(engine.metric("process_resident_memory_bytes")) >> 10
-
-
 def echo(kind, limits):
     engine = make(ECHO, server={"protocol": "websocket", "limits": limits}).start()
     floods = [subprocess.Popen([sys.executable, __file__, "flood", kind, str(engine.port)]) for _ in range(2 if kind else 0)]
     time.sleep(0.5)
-    cpu, since = cpu_seconds(engine.process.pid), time.monotonic()
+    cpu, since = engine.cpu(), time.monotonic()
     bench = subprocess.run([BENCH, "echo", "--conns", "20", "--rate", "2000", "--time", "2", "--warmup", "0.3", "--json",
                             "--url", f"ws://127.0.0.1:{engine.port}/"], capture_output=True, text=True, check=True)
-    share = (cpu_seconds(engine.process.pid) - cpu) / (time.monotonic() - since)
+    share = (engine.cpu() - cpu) / (time.monotonic() - since)
     answer, metrics = json.loads(bench.stdout), engine.metrics()
     for process in floods:
         process.kill()
@@ -81,7 +77,7 @@ def echo(kind, limits):
     closed = sum(int(v) for k, v in metrics.items() if k.startswith("mixengine_closes_total{") and '"limit"' in k)
     print(f"{kind or 'quiet':10} limits {'on ' if limits else 'off'}: p50 {answer['lat_p50_us']:.0f} us, p99 "
           f"{answer['lat_p99_us']:.0f} us, CPU {share:.2f}, closed {closed}, refused {refused}, "
-          f"{resident_kb(engine)} kB", flush=True)
+          f"{engine.resident() >> 10} kB", flush=True)
     engine.stop()
 
 
@@ -98,10 +94,10 @@ def ceiling():
         sock.setblocking(False)
         sock.connect_ex(("127.0.0.1", engine.port))
     engine.wait_output("no new connections for now")
-    before = cpu_seconds(engine.process.pid)
+    before = engine.cpu()
     time.sleep(5)
-    print(f"ceiling: {engine.metric('mixengine_connections'):.0f} of 2,000 served, {descriptors_of(engine)} of 300 "
-          f"descriptors, {cpu_seconds(engine.process.pid) - before:.2f} s of CPU in 5 s", flush=True)
+    print(f"ceiling: {engine.metric('mixengine_connections'):.0f} of 2,000 served, {len(engine.descriptors())} of 300 "
+          f"descriptors, {engine.cpu() - before:.2f} s of CPU in 5 s", flush=True)
     for sock in flood_of:
         sock.close()
     engine.wait_metric("mixengine_connections", 0, 30)
@@ -112,7 +108,7 @@ def ceiling():
 def come_and_go(limits):
     engine = make(ECHO, server={"protocol": "websocket", "limits": limits, "handshakeTimeout": 1}).start()
     time.sleep(2.5)  # a worker without work gives memory back
-    before, since = resident_kb(engine), time.monotonic()
+    before, since = engine.resident() >> 10, time.monotonic()
     for i in range(50000):
         sock = socket.socket()
         sock.setsockopt(socket.IPPROTO_IP, 24, 1)
@@ -121,14 +117,14 @@ def come_and_go(limits):
         sock.close()
     took = time.monotonic() - since
     silent = [Client(engine.port, source=f"127.0.1.{1 + i % 200}") for i in range(5000)]
-    peak = resident_kb(engine)
+    peak = engine.resident() >> 10
     for client in silent:
         client.rest()
         client.drop()
     engine.wait_metric("mixengine_connections", 0, 30)
     time.sleep(2.5)
     print(f"50,000 come and go in {took:.1f} s, then 5,000 are silent; limits {'on' if limits else 'off'}: {before} kB "
-          f"before, {peak} kB with the silent ones, {resident_kb(engine)} kB after, {descriptors_of(engine)} "
+          f"before, {peak} kB with the silent ones, {engine.resident() >> 10} kB after, {len(engine.descriptors())} "
           f"descriptors, {engine.metric('mixengine_addresses'):.0f} addresses kept", flush=True)
     engine.stop()
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "whole"))
 
 import lab  # noqa: E402
 from harness import Engine, wait_until  # noqa: E402
-from test_logging import stop_writer  # noqa: E402
+from ptrace import stop_writer  # noqa: E402
 
 LINES, ROUNDS = 2000, 50
 CLOCK = """

@@ -23,9 +23,10 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "whole"))
 
+from abuse import GARBAGE, NOBODY, ROOM, commands, kept, raw_sockets  # noqa: E402
 from consumer import Api, Consumer  # noqa: E402
 from harness import Engine, binary, free_port  # noqa: E402
-from test_overload import GARBAGE, KEY, NOBODY, ROOM, commands, descriptors, memory, raw_sockets  # noqa: E402
+from swarm import KEY  # noqa: E402
 from wsclient import BINARY, CONTINUATION, PING, TEXT, Closed, connect, frame, upgrade  # noqa: E402
 
 BENCH = os.environ.get("BENCH") or pathlib.Path(binary()).parent / "engine-bench"
@@ -241,22 +242,17 @@ def abuse(kind, engine):
         process.wait()
 
 
-def cpu_seconds(engine):
-    fields = pathlib.Path(f"/proc/{engine.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(kind):
     engine = start()
     echo(engine)  # what is there once somebody was served
-    before = len(descriptors(engine))
+    before = len(kept(engine))
     with abuse(kind, engine):
-        cpu, begun = cpu_seconds(engine), time.monotonic()
+        cpu, begun = engine.cpu(), time.monotonic()
         found = echo(engine)
-        cpu = (cpu_seconds(engine) - cpu) / (time.monotonic() - begun)
+        cpu = (engine.cpu() - cpu) / (time.monotonic() - begun)
     time.sleep(2)
     print(f"| {kind or 'quiet'} | {found['lat_p50_us']:.0f} | {found['lat_p99_us']:.0f} | {found['unanswered']} | {cpu:.2f} "
-          f"| {memory(engine, 'VmHWM') / MIB:.0f} | {memory(engine) / MIB:.0f} | {len(descriptors(engine)) - before} |", flush=True)
+          f"| {engine.peak() / MIB:.0f} | {engine.resident() / MIB:.0f} | {len(kept(engine)) - before} |", flush=True)
     engine.stop()
 
 

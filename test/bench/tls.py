@@ -36,10 +36,6 @@ def pin(engine):
     os.sched_setaffinity(0, cpus[1:] or cpus)
 
 
-def resident(engine):
-    return int(pathlib.Path(f"/proc/{engine.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 def echo(engine, tls, size, depth, count):
     """Microseconds of the engine for each message."""
     with connect(engine.port, tls=tls) as client:
@@ -58,10 +54,10 @@ def idle(engine, tls):
     """Bytes of each connection, when the worker has rested."""
     warm = connect(engine.port, tls=tls)
     time.sleep(3)
-    before = resident(engine)
+    before = engine.resident()
     clients = [connect(engine.port, tls=tls) for _ in range(CONNECTIONS)]
     time.sleep(5)
-    bytes_each = (resident(engine) - before) / CONNECTIONS
+    bytes_each = (engine.resident() - before) / CONNECTIONS
     for client in [warm, *clients]:
         client.drop()
     return bytes_each

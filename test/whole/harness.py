@@ -1,5 +1,6 @@
 """Runs the engine as users do: a configuration file, the binary, its ports, its signals."""
 
+import contextlib
 import fcntl
 import http.client
 import json
@@ -211,6 +212,34 @@ class Engine:
 
     def running(self):
         return self.process is not None and self.process.poll() is None
+
+    def cpu(self):
+        """Seconds that it has computed for."""
+        fields = self._read(self._proc / "stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self):
+        """Bytes of physical memory that it has."""
+        return self._status("VmRSS")
+
+    def peak(self):
+        """The most that was resident."""
+        return self._status("VmHWM")
+
+    def descriptors(self):
+        """What each descriptor that it has open is."""
+        found = []
+        for link in (self._proc / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(link))
+        return found
+
+    @property
+    def _proc(self):
+        return pathlib.Path("/proc", str(self.process.pid))
+
+    def _status(self, key):
+        return int(re.search(rf"{key}:\s+(\d+) kB", self._read(self._proc / "status"))[1]) << 10
 
     def stop(self, limit=15):
         """SIGTERM must end it with status 0, and no sanitizer may have spoken."""

@@ -1,7 +1,6 @@
 """Every key of the configuration and every command of the program, and what is wrong with them."""
 
 import os
-import pathlib
 import random
 import re
 import signal

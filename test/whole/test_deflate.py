@@ -5,7 +5,6 @@ import asyncio
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -447,12 +446,6 @@ def test_length_far_above_the_limit_fails_at_once(fresh):
         ends(client, 1009)
 
 
-def peak_memory(engine):
-    """Bytes of its physical memory that it has had at most."""
-    with open(f"/proc/{engine.process.pid}/status") as status:
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read()).group(1)) * KIB
-
-
 @pytest.mark.parametrize("fragment", [None, 1000])
 def test_bomb_ends_with_1009_and_bounded_memory(make_engine, takeover, fragment):
     engine = make(make_engine, {"contextTakeover": takeover}, maxMessageSize=MIB)
@@ -463,7 +456,7 @@ def test_bomb_ends_with_1009_and_bounded_memory(make_engine, takeover, fragment)
                     for i, part in enumerate(parts))
     with offer(engine, PMD) as client:
         alive(client)
-        before = peak_memory(engine)
+        before = engine.peak()
         clients = [offer(engine, PMD) for _ in range(8)]
         for bomber in clients:
             feed(bomber, data)
@@ -471,7 +464,7 @@ def test_bomb_ends_with_1009_and_bounded_memory(make_engine, takeover, fragment)
             ends(bomber, 1009)
             bomber.drop()
         if not SLOW:
-            assert peak_memory(engine) - before < 24 * MIB
+            assert engine.peak() - before < 24 * MIB
         alive(client)
 
 
@@ -496,9 +489,9 @@ def test_silent_connections_without_a_context_keep_nothing(fresh):
         assert client.recv().rsv == RSV1
         return client
     clients = [use() for _ in range(50)]
-    before = peak_memory(fresh)
+    before = fresh.peak()
     clients += [use() for _ in range(count)]
-    each = (peak_memory(fresh) - before) / count
+    each = (fresh.peak() - before) / count
     for client in clients:
         client.drop()
     assert each < 8 * KIB, each

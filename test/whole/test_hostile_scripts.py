@@ -4,7 +4,6 @@ With SLOW there are fewer loops, and neither the budget's exact time nor residen
 """
 
 import os
-import pathlib
 import re
 import signal
 
@@ -251,14 +250,8 @@ def with_two_scripts(make, luavm):
 def narrow(make_shared, request):
     extra = {"preempt": True, "handlerBudget": 60000} if request.param == "preempt" else {}
     engine = with_two_scripts(make_shared, {**MEMORY, **extra})
-    engine.quiet = peak(engine)
+    engine.quiet = engine.peak()
     return engine
-
-
-def peak(engine):
-    """The most that was resident, in bytes."""
-    status = pathlib.Path(f"/proc/{engine.process.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
 def serves(port):
@@ -309,7 +302,7 @@ def test_memory_without_end(narrow, grow):
                 wait_until(lambda: errors(narrow) > before, 30, "the script's error")
                 assert other.ask("x" * 1000) == "x" * 1000
             recovers(narrow)
-    assert SLOW or peak(narrow) < narrow.quiet + 2 * LIMIT
+    assert SLOW or narrow.peak() < narrow.quiet + 2 * LIMIT
     assert re.search(REFUSED, narrow.log())
 
 

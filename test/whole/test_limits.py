@@ -1,12 +1,12 @@
 """Rates of a connection, limits of an address, and floods of connections past the ceiling of descriptors."""
 
-import os
 import socket
 import time
 
 import pytest
 
 import kinds
+from abuse import FILES, LINES, limited
 from harness import SLOW, seconds, times, wait_until, yaml
 from wsclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Closed, assert_turned_away, connect, frame
 
@@ -24,16 +24,6 @@ function app.closed(conn, err)
     file:close()
 end
 return app
-"""
-
-LINES = """
-function protocol_input(buf, conn)
-    local at = buf:tostring():find("\\n", 1, true)
-    return at or 0
-end
-function protocol_decode(str, conn) return str end
-function protocol_encode(str, conn, type) return str end
-function on_message(line, conn) conn:send(line) end
 """
 
 every_kind = pytest.mark.parametrize("kind", kinds.KINDS)
@@ -354,33 +344,6 @@ def test_addresses_of_a_drain(make_engine):
 
 # ---- floods of connections
 
-def limited(engine, descriptors):
-    """The same engine with so many descriptors."""
-    command = engine.command
-    engine.command = lambda *words: ["prlimit", f"--nofile={descriptors}", *command(*words)]
-    return engine.start()
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def descriptors_of(engine):
-    return len(os.listdir(f"/proc/{engine.process.pid}/fd"))
-
-
-FILES = """
-local files = {}
-function on_message(line, conn)
-    for i = 1, 16 do files[i] = io.open("/dev/null") end
-    conn:send(#files .. "\\n")
-    for i = #files, 1, -1 do files[i]:close() files[i] = nil end
-end
-"""
-
-
 def test_past_the_ceiling(make_engine):
     """Who is there is served, who comes waits; scripts and the API have their descriptors; it costs nothing."""
     engine = limited(make_engine(LINES + FILES, start=False), 300)
@@ -389,9 +352,9 @@ def test_past_the_ceiling(make_engine):
         sock.setblocking(False)
         sock.connect_ex(("127.0.0.1", engine.port))
     engine.wait_output("no new connections for now")
-    before = cpu_seconds(engine.process.pid)
+    before = engine.cpu()
     time.sleep(2)
-    used = cpu_seconds(engine.process.pid) - before
+    used = engine.cpu() - before
     assert used < (1 if SLOW else 0.4), f"{used} s of CPU in 2 s"
     there = int(engine.metric("mixengine_connections"))
     assert 100 < there < 250
@@ -466,9 +429,9 @@ def test_no_descriptor_is_left(make_engine):
         waiting = [Client(port) for port in (engine.port, engine.api_port, engine.center_port) for _ in range(20)]
         for port in engine.port, engine.api_port, engine.center_port:
             engine.wait_output(f"no new connections on 127.0.0.1:{port} for now")
-        before = cpu_seconds(engine.process.pid)
+        before = engine.cpu()
         time.sleep(1)
-        used = cpu_seconds(engine.process.pid) - before
+        used = engine.cpu() - before
         assert used < (0.5 if SLOW else 0.3), f"{used} s of CPU in 1 s"
         assert_warned(engine, "no new connections", times=3)
         client.raw(b"give\n")
@@ -488,7 +451,7 @@ def test_floods_return_to_the_baseline(make_engine, limits):
     with connect(engine.port) as client:
         client.ask("x")
     engine.wait_metric("mixengine_connections", 0)
-    baseline = descriptors_of(engine)
+    baseline = len(engine.descriptors())
     for i in range(times(50000)):
         sock = socket.socket()
         sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
@@ -502,7 +465,7 @@ def test_floods_return_to_the_baseline(make_engine, limits):
     with connect(engine.port) as client:
         assert client.ask("x") == "x"
     engine.wait_metric("mixengine_connections", 0, 30)
-    wait_until(lambda: descriptors_of(engine) <= baseline + 2, what="the descriptors")
+    wait_until(lambda: len(engine.descriptors()) <= baseline + 2, what="the descriptors")
     assert engine.metric("mixengine_addresses") <= 1
 
 

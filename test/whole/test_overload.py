@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import select
 import socket
 import threading
@@ -11,6 +10,7 @@ import zlib
 
 import pytest
 
+from abuse import GARBAGE, NOBODY, ROOM, commands, kept, raw_sockets
 from consumer import Api, Consumer
 from harness import SLOW, seconds, times, wait_until
 from swarm import KEY
@@ -18,55 +18,12 @@ from wsclient import (BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Clo
 
 KIB, MIB = 1 << 10, 1 << 20
 
-# Clients are in the room as soon as they are there. "!TEXT" is published, "*N SIZE" is answered with N messages,
-# "@TEXT" is pushed, and anything else comes back.
-ROOM = """
-function on_handshake()
-    mix.websocket():subscribe("room")
-end
-
-function on_message(msg)
-    local conn, first, rest = mix.websocket(), msg.data:sub(1, 1), msg.data:sub(2)
-    if first == "!" then
-        mix.mesh.publish("room", rest)
-    elseif first == "*" then
-        local n, size = rest:match("(%d+) (%d+)")
-        for i = 1, n do
-            conn:send(i .. " " .. ("x"):rep(size))
-        end
-    elseif first == "@" then
-        local n, err = mix.queue.push("work", rest)
-        conn:send(err or "pushed")
-    else
-        conn:send(msg.data)
-    end
-end
-
-function on_close(id, err)
-    print("closed", err)
-end
-"""
 NOT_SHED = pytest.mark.skipif(SLOW, reason="a sanitizer's memory is its own")
 
 
 def room(make_engine, **options):
     server = {"protocol": "websocket", "pingInterval": 0, **options.pop("server", {})}
     return make_engine(ROOM, server=server, **options)
-
-
-def memory(engine, which="VmRSS"):
-    """Bytes: VmRSS now, VmHWM the most that there was."""
-    with open(f"/proc/{engine.process.pid}/status") as status:
-        return int(re.search(rf"{which}:\s+(\d+) kB", status.read()).group(1)) * KIB
-
-
-def descriptors(engine):
-    """What it has open, but for /dev/null, which LuaJIT's and libuv's helpers keep for later."""
-    folder, found = f"/proc/{engine.process.pid}/fd", []
-    for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(f"{folder}/{name}"))
-    return [name for name in found if name != "/dev/null"]
 
 
 def closes(engine, reason):
@@ -82,19 +39,19 @@ class Baseline:
             assert client.ask("warm") == "warm"
         engine.wait_metric("mixengine_connections", 0)
         self.engine, self.slack = engine, slack
-        self.memory, self.descriptors = memory(engine), descriptors(engine)
+        self.memory, self.descriptors = engine.resident(), kept(engine)
 
     def restored(self):
         self.engine.wait_metric("mixengine_connections", 0, 30)
         self.engine.wait_metric("mixengine_subscriptions", 0)
-        wait_until(lambda: len(descriptors(self.engine)) <= len(self.descriptors), 10,
-                   f"descriptors: {self.descriptors}, now {descriptors(self.engine)}")
+        wait_until(lambda: len(kept(self.engine)) <= len(self.descriptors), 10,
+                   f"descriptors: {self.descriptors}, now {kept(self.engine)}")
         if not SLOW:
-            wait_until(lambda: memory(self.engine) <= self.memory + self.slack, 20,
+            wait_until(lambda: self.engine.resident() <= self.memory + self.slack, 20,
                        f"memory of {self.memory} and a little")
 
-    def grown(self, which="VmHWM"):
-        return 0 if SLOW else memory(self.engine, which) - self.memory
+    def grown(self):
+        return 0 if SLOW else self.engine.peak() - self.memory
 
 
 class Beside:
@@ -132,23 +89,6 @@ class Beside:
         before = self.count
         wait_until(lambda: self.error or self.count > before + 2, 10, "an echo beside the others")
         assert self.error is None, self.error
-
-
-def raw_sockets(port, count, first, receive_buffer=None):
-    """Connected sockets that have sent `first`; from many addresses, as one has 28,000 ports."""
-    found = []
-    for i in range(count):
-        sock = socket.socket()
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
-        sock.bind((f"127.0.0.{2 + i % 8}", 0))
-        sock.settimeout(seconds(10))
-        sock.connect(("127.0.0.1", port))
-        sock.sendall(first)
-        sock.setblocking(False)
-        found.append(sock)
-    return found
 
 
 def send_all(client, data):
@@ -252,14 +192,14 @@ def test_what_waits_in_tiny_frames_is_bounded(make_engine):
             stack.enter_context(connect(path))
         driver = stack.enter_context(connect(path, timeout=30))
         assert driver.ask("warm") == "warm"
-        before = memory(engine)
+        before = engine.resident()
         published = 0
         while closes(engine, "slow") < count:
             assert published < 1000000
             assert driver.ask(f"100 {count}") == f"100 {count}"
             published += 100
         if not SLOW:
-            assert memory(engine, "VmHWM") - before < 2 * count * 512 * KIB
+            assert engine.peak() - before < 2 * count * 512 * KIB
 
 
 def test_a_slow_client_is_told_1013(make_engine):
@@ -462,14 +402,6 @@ def fill(sock, data, idle=1.0):
     return sent
 
 
-def commands(count, client, text):
-    return b"".join(frame(TEXT, json.dumps({"method": "mesh.send", "params": {"client_id": client, "data": text}, "id": i}))
-                    for i in range(count))
-
-
-NOBODY = (1 << 53) + 1  # a client of this node that never was
-
-
 def test_commands_faster_than_they_are_read_back(make_engine):
     """A consumer that reads no answer is not read after 1,024 of them, and is dropped after writeTimeout."""
     engine = room(make_engine, api={"writeTimeout": 2})
@@ -498,20 +430,6 @@ def test_commands_that_a_worker_has_no_time_for(make_engine):
     assert baseline.grown() < 64 * MIB, sent
     api.drop()
     baseline.restored()
-
-
-GARBAGE = {
-    "no JSON": frame(TEXT, "}{" * 100),
-    "binary": frame(BINARY, bytes(range(256))),
-    "not UTF-8": frame(TEXT, b"\xff\xfe"),
-    "an answer": frame(TEXT, json.dumps({"id": 1, "result": {"success": True}, "error": None})),
-    "an event": frame(TEXT, json.dumps({"event": "x", "result": {"client_id": 1, "queue": "work", "data": {}}})),
-    "deep": frame(TEXT, "[" * 100000),
-    "pongs": frame(PONG, b"99999999999999999999"),
-    "other pongs": frame(PONG, b"\xff" * 125),
-    "reserved opcodes": frame(3, b"x"),
-    "no frames": b"\xff" * 1000,
-}
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -592,7 +510,7 @@ def test_memory_of_unfinished_messages_is_bounded(make_engine):
         wait_until(lambda: closes(engine, "memory") > 0, 10, "some are closed")
         beside.goes_on()
         wait_until(lambda: not is_over(engine), 10, "there is room again")
-        assert memory(engine, "VmHWM") < LIMIT
+        assert engine.peak() < LIMIT
         frames, _ = next(c for c in clients if ended(c)).end()
         assert frames[-1].code == 1013
         for client in clients:
@@ -618,7 +536,7 @@ def test_memory_of_backlogs_is_bounded(make_engine):
         wait_until(lambda: closes(engine, "memory") > 0, 10, "some are closed")
         beside.goes_on()
         wait_until(lambda: not is_over(engine), 10, "there is room again")
-        assert memory(engine, "VmHWM") < LIMIT
+        assert engine.peak() < LIMIT
         for client in clients:
             client.reset()
     baseline.restored()
@@ -637,7 +555,7 @@ def test_memory_of_consumers_is_bounded(make_engine):
         beside.goes_on()
         assert healthy.publish("nobody", "x").error is None
         wait_until(lambda: not is_over(engine), 10, "there is room again")
-        assert memory(engine, "VmHWM") < LIMIT
+        assert engine.peak() < LIMIT
         for api in bad:
             api.drop()
     baseline.restored()
@@ -660,7 +578,7 @@ def test_memory_of_queues_is_bounded(make_engine):
             assert pushed < 3000
         assert client.ask("@more") == "the engine is at its memoryLimit"
         assert is_over(engine)
-        assert memory(engine, "VmHWM") < 96 * MIB
+        assert engine.peak() < 96 * MIB
         late = Client(engine.port, first=upgrade("/", KEY))
         assert late.silent(0.5)
         wait_until(lambda: "0 clients and 0 consumers" in engine.log(), 10, "a round is over")

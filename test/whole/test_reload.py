@@ -1,7 +1,6 @@
 """Scripts that are saved while the engine runs: what follows, what stays, and what goes wrong."""
 
 import itertools
-import os
 import re
 import signal
 import threading
@@ -555,7 +554,7 @@ def test_a_thousand_reloads_under_traffic(make_engine):
                 save(engine, module(number), "module.lua")
                 load(engine, script.replace("EDITION", str(number)))
                 if number - 1 in (rounds // 10, rounds):
-                    memory[number - 1] = resident(engine)
+                    memory[number - 1] = engine.resident()
         except BaseException as error:
             failures.append(error)
         finally:
@@ -583,10 +582,6 @@ def test_a_thousand_reloads_under_traffic(make_engine):
     swarm.drop()
 
 
-def resident(engine):
-    return int(open(f"/proc/{engine.process.pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def test_what_outlives_a_generation_does_not_keep_it(make_engine):
     """Connections and their objects, contexts, coroutines of the pool, timers, traces, modules."""
     engine = start(make_engine, workers=1)
@@ -610,7 +605,7 @@ def test_aborted_generations_leave_no_memory(make_engine):
         for number in range(times(100)):
             save(engine, edition(2, junk, after=f"error('broken {number}')"))
             fail_to_load(engine, f"broken {number}")
-        memory.append(resident(engine))
+        memory.append(engine.resident())
     assert SLOW or memory[2] < memory[1] * 1.1 + (1 << 20), memory
 
 
