@@ -43,7 +43,7 @@ static void on_poll_closed(uv_handle_t *handle)
     free(preface);
 }
 
-static void give_up(struct msg_accepted *accepted, bool refused)
+void preface_give_up(struct msg_accepted *accepted, bool refused)
 {
     SSL_free(accepted->tls);
     accepted->tls = NULL;
@@ -62,7 +62,7 @@ static void finish(struct preface *preface, const char *why)
     /* From here on the loop knows nothing of the descriptor: it may go to another handle. */
     uv_close((uv_handle_t *)&preface->poll, on_poll_closed);
     if (why)
-        give_up(accepted, !*why);
+        preface_give_up(accepted, !*why);
     prefaces->on_done(prefaces->owner, accepted, why);
 }
 

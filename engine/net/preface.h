@@ -10,7 +10,7 @@
 #include "msg/msg.h"
 #include <uv.h>
 
-/* A PROXY header has told who the peer is. False: he is not served, and no handshake is begun. */
+/* A PROXY header has told who the peer is. False: it is not served, and no handshake is begun. */
 typedef bool preface_peer(void *owner, struct msg_accepted *accepted);
 
 /* The connection is the receiver's again. `why` NULL: its peer is the one that the proxy names, the
@@ -49,6 +49,9 @@ void prefaces_init(struct prefaces *prefaces, uv_loop_t *loop, struct wheel *whe
  * after the timeout; a second later when what came is no TLS. */
 void preface_open(struct prefaces *prefaces, struct msg_accepted *accepted,
                   const struct preface_terms *terms);
+
+/* Closes a connection that nobody serves, and its TLS; `refused`: with a reset. */
+void preface_give_up(struct msg_accepted *accepted, bool refused);
 
 /* A turn of the loop is over: handshakes have a share of each, as their arithmetic takes up to
  * milliseconds, and whoever comes too late for it comes in the next. */

@@ -1,5 +1,6 @@
-/* What a connection asks of the bytes below it, so that plain TCP and TLS are two of one kind. A
- * transport lies in its connection's memory; loop's thread. */
+/* What a connection asks of the bytes below it, so that plain TCP and TLS are two of one kind. The
+ * TCP one lies in its connection's memory; TLS above it has memory of its own, which goes before
+ * on_closed. Loop's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +12,7 @@ struct transport;
 
 /* What the transport tells; `owner` is the connection. */
 struct transport_events {
-    /* TRANSPORT_READ_MAX bytes for what comes next, all connections of a loop may share them. */
+    /* TRANSPORT_READ_MAX bytes for what comes next; all connections of a loop may share them. */
     char *(*on_room)(void *owner);
     /* `data` is valid during the call and not kept. */
     void (*on_bytes)(void *owner, const char *data, size_t len);

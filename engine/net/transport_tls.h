@@ -15,9 +15,9 @@ struct ssl_st;
 /* What the connections of a loop share. In the owner's memory, zeroed: nothing is allocated before
  * the first connection. */
 struct tls_io {
-    char *read; /* TRANSPORT_READ_MAX bytes as they came; then as many for small frames */
-    char *gathered;
-    struct buf out; /* records; empty between calls */
+    char *read;     /* TRANSPORT_READ_MAX bytes: what has come and is to be decrypted */
+    char *gathered; /* one record's bytes: small frames that are to be encrypted together */
+    struct buf out; /* records that are to be written; empty between calls */
 };
 
 void tls_io_fini(struct tls_io *io);

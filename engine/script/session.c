@@ -10,10 +10,8 @@
 #include "script/session_protocol.h"
 #include "script/session_ws.h"
 #include <lauxlib.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
     CODE_POLICY = 1008,
@@ -485,8 +483,6 @@ bool session_open(struct vm *vm, const struct msg_accepted *accepted)
     struct session *s = make(vm, accepted);
     if (!s) {
         log_warn("script", "worker %u has no client id left: a connection is refused", env->worker);
-        SSL_free(accepted->tls);
-        close(accepted->fd);
         return false;
     }
     s->conn = conn_open(s->conn_memory, env->conns, accepted->fd, accepted->tls, &s->terms->limits,

@@ -59,8 +59,8 @@ struct session {
     _Alignas(max_align_t) char conn_memory[]; /* conn_size() */
 };
 
-/* Takes over an accepted connection and runs on_connect. False when it could not: the descriptor is
- * closed and nothing else happened. */
+/* Takes over an accepted connection and runs on_connect. False when it could not: the connection is
+ * still the caller's and nothing happened. */
 bool session_open(struct vm *vm, const struct msg_accepted *accepted);
 
 /* Where the client is: "ip:port" (address_text). Returns `text`. */

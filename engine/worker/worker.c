@@ -202,10 +202,12 @@ static void forget(struct worker *w, struct msg_accepted *m)
 
 static void open_session(struct worker *w, struct msg_accepted *m)
 {
-    if (session_open(w->vms[m->server], m))
+    if (session_open(w->vms[m->server], m)) {
         free(m);
-    else
-        forget(w, m);
+        return;
+    }
+    preface_give_up(m, false);
+    forget(w, m);
 }
 
 static void log_preface(struct worker *w, const struct msg_accepted *m, const char *why)
