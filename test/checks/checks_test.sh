@@ -54,7 +54,20 @@ expect layers "engine/extra is a module that test/checks/layers.sh does not know
 seed test/bench/load/x.c '#include "script/vm.h"'
 expect layers "use more of the engine than test/bench/load may"
 sed -i '/^| `proto\/`/s/base |$/loop, base |/' "$copy/docs/architecture.md"
-expect layers 'docs/architecture.md says that proto/ may use "loop base"'
+expect layers 'docs/architecture.md says that proto may use "loop base"'
+fresh base print.c print.h
+touch "$copy/test/bench/load/x.c"
+passes layers
+seed engine/print.c '#include "loop/listener.h"'
+expect layers "print.c includes loop/, which print must not use"
+seed engine/print.h '#include "engine.h"'
+expect layers "print.h includes engine.h, which print must not use"
+seed engine/print.c '#include <openssl/ssl.h>'
+expect layers "print.c includes <openssl/ssl.h>, which belongs to"
+seed engine/base/list.h '#include <openssl/sha.h>'
+expect layers "base/list.h includes <openssl/sha.h>, which test/checks/layers.sh does not know"
+cp "$copy/engine/print.c" "$copy/engine/extra.c"
+expect layers "engine/extra is a module that test/checks/layers.sh does not know"
 fresh channel base
 passes headers
 sed -i '/#include/d' "$copy/engine/channel/channel.h"
