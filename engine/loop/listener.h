@@ -40,7 +40,7 @@ int listener_reserve(const char *bind, int port, char *error, size_t error_size)
 void listener_accept(struct listener *listener, bool on);
 
 /* Closes a socket that was accepted, with a reset: after an orderly end the kernel would keep the
- * connection for a minute, for whoever floods as many as he likes. */
+ * connection for a minute, for whoever floods, in any number. */
 void listener_turn_away(int fd);
 
 int listener_port(const struct listener *listener);

@@ -657,7 +657,7 @@ static void take_input(struct conn *conn, const char *data, size_t len)
     hold_limits(conn);
 }
 
-/* Who does not heed the end may not keep us busy with it; what was sent to him still goes out. */
+/* Who does not heed the end may not keep us busy with it; what was sent to it still goes out. */
 static void discard(struct conn *conn, size_t len)
 {
     conn->discarded += (uint32_t)len;
