@@ -36,21 +36,10 @@ enum {
 
 /* ---- libwebsockets ---- */
 
-static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                  size_t len)
+static int on_http(struct api *api, struct lws *wsi, int reason, struct exchange *exchange,
+                   void *in, size_t len)
 {
-    struct api *api = lws_context_user(lws_get_context(wsi));
-    struct exchange *exchange = user;
-    switch ((int)reason) {
-    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
-        secure_on_context(api, user, in);
-        break;
-    case LWS_CALLBACK_WSI_CREATE:
-        api->sockets++;
-        break;
-    case LWS_CALLBACK_WSI_DESTROY:
-        api->sockets--;
-        break;
+    switch (reason) {
     case LWS_CALLBACK_HTTP:
         return http_on_request(api, wsi, exchange);
     case LWS_CALLBACK_HTTP_BODY:
@@ -66,13 +55,19 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
     case LWS_CALLBACK_CLOSED_HTTP:
         http_on_end(exchange);
         break;
-    case LWS_CALLBACK_RAW_ADOPT: /* what CONNECT leads to */
-        return -1;
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         return http_on_upgrade(api, wsi, in);
     case LWS_CALLBACK_ADD_HEADERS:
         http_on_upgraded(api, wsi, in);
         break;
+    }
+    return 0;
+}
+
+static int on_websocket(struct api *api, struct lws *wsi, int reason, struct exchange *exchange,
+                        void *in, size_t len)
+{
+    switch (reason) {
     case LWS_CALLBACK_ESTABLISHED:
         return consumer_open(api, wsi, &exchange->consumer);
     case LWS_CALLBACK_RECEIVE:
@@ -90,8 +85,31 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         consumer_free(exchange->consumer);
         exchange->consumer = NULL;
         break;
+    default:
+        return on_http(api, wsi, reason, exchange, in, len);
     }
     return 0;
+}
+
+static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                  size_t len)
+{
+    struct api *api = lws_context_user(lws_get_context(wsi));
+    switch ((int)reason) {
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
+        secure_on_context(api, user, in);
+        return 0;
+    case LWS_CALLBACK_WSI_CREATE:
+        api->sockets++;
+        return 0;
+    case LWS_CALLBACK_WSI_DESTROY:
+        api->sockets--;
+        return 0;
+    case LWS_CALLBACK_RAW_ADOPT: /* what CONNECT leads to */
+        return -1;
+    default:
+        return on_websocket(api, wsi, reason, user, in, len);
+    }
 }
 
 /* No pings and no hang-ups of its own: some clients answer pings only while they wait for a reply.
