@@ -584,65 +584,65 @@ static uint64_t redis_is_default(const struct config *config)
     return config->redis_count == 1 && strcmp(config->redis[0].name, "default") == 0;
 }
 
+static const struct {
+    const char *text;
+    uint64_t (*get)(const struct config *config);
+    uint64_t value;
+} spellings[] = {
+    {"logging: {level: error}", level, LOG_LEVEL_ERROR},
+    {"log: {level: error}", level, LOG_LEVEL_ERROR},
+    {"log: {level: INFO}", level, LOG_LEVEL_INFO},
+    {"log: {level: warning}", level, LOG_LEVEL_WARN},
+    {"engine: {servers: [{byteCodeExpires: 10}]}", byte_code_expires, 10},
+    {"engine: {servers: [{bytecodeExpires: 10}]}", byte_code_expires, 10},
+    {"engine: {servers: [{bytecode_expires: 10}]}", byte_code_expires, 10},
+    {"engine: {servers: [{byte_code_expires: 10}]}", byte_code_expires, 10},
+    {"center: {apiServer: {port: 9}}", center_port, 9},
+    {"center: {api_server: {port: 9}}", center_port, 9},
+    {"center: {server: {port: 9}}", center_port, 9},
+    {"center: {server: {port: '9'}}", center_port, 9},
+    {"center: {server: {port: 0}}\nengine: {apiServer: {port: 0}}", center_port, 0},
+    {"engine: {apiServer: {port: 9}}", api_port, 9},
+    {"engine: {api_server: {port: 9}}", api_port, 9},
+    {"engine: {control: {port: 9, protocol: http}}", api_port, 9},
+    {"engine: {luavm: {preempt: true}}", preempt, 1},
+    {"engine: {luavm: {handlerBudget: 10}}", handler_budget, 10},
+    {"engine: {luavm: {handler_budget: 60000}}", handler_budget, 60000},
+    {"engine: {luavm: {memoryLimit: 16 MiB}}", vm_memory_limit, 16 << 20},
+    {"engine: {luavm: {queue: {topicSize: 9}}}", topic_size, 9},
+    {"engine: {luavm: {queue: {topic_size: 9}}}", topic_size, 9},
+    {"engine: {luavm: {queue: {size: 9}}}", topic_size, 9},
+    {"engine: {luavm: {queue: {max: 9}}}", max_topics, 9},
+    {"engine: {luavm: {queue: {max_topics: 9}}}", max_topics, 9},
+    {"engine: {luavm: {redis: {addr: 'localhost:6379'}}}", redis_is_default, 1},
+    {"engine: {memoryLimit: 0}", memory_limit, 0},
+    {"engine: {memory_limit: 2 GiB}", memory_limit, (uint64_t)2 << 30},
+    {"engine: {servers: [{slowClient: close}]}", drop_oldest, 0},
+    {"engine: {servers: [{slowClient: dropOldest}]}", drop_oldest, 1},
+    {"engine: {servers: [{slow_client: drop_oldest}]}", drop_oldest, 1},
+    {"engine: {servers: [{sharedEncode: auto}]}", shared_encode, 1},
+    {"engine: {servers: [{sharedEncode: false}]}", shared_encode, 0},
+    {"engine: {servers: [{readTimeout: 0}]}", ping_interval, 0},
+    {"engine: {servers: [{readTimeout: 1}]}", ping_interval, 1},
+    {"engine: {servers: [{read_timeout: 10}]}", ping_interval, 5},
+    {"engine: {servers: [{readTimeout: 10, pingInterval: 0}]}", ping_interval, 0},
+    /* anchors, aliases, merge keys: a mapping's own keys win, then the first that is merged */
+    {"log: &a {level: &l error}\nengine: {apiServer: {origins: [*l]}}", level, LOG_LEVEL_ERROR},
+    {"engine:\n  servers:\n  - &a {port: 1, readTimeout: 8}\n  - {<<: *a, port: 2}\n",
+     ping_interval, 4},
+    {"center: &c {api_server: &s {port: 9}}\nengine: {apiServer: {<<: *s, port: 8}}", api_port, 8},
+    {"center: {api_server: &s {port: 9, bind: 127.0.0.1}}\n"
+     "engine: {apiServer: {<<: [{port: 7}, *s]}}",
+     api_port, 7},
+};
+
 static void test_spellings(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        uint64_t (*get)(const struct config *config);
-        uint64_t value;
-    } cases[] = {
-        {"logging: {level: error}", level, LOG_LEVEL_ERROR},
-        {"log: {level: error}", level, LOG_LEVEL_ERROR},
-        {"log: {level: INFO}", level, LOG_LEVEL_INFO},
-        {"log: {level: warning}", level, LOG_LEVEL_WARN},
-        {"engine: {servers: [{byteCodeExpires: 10}]}", byte_code_expires, 10},
-        {"engine: {servers: [{bytecodeExpires: 10}]}", byte_code_expires, 10},
-        {"engine: {servers: [{bytecode_expires: 10}]}", byte_code_expires, 10},
-        {"engine: {servers: [{byte_code_expires: 10}]}", byte_code_expires, 10},
-        {"center: {apiServer: {port: 9}}", center_port, 9},
-        {"center: {api_server: {port: 9}}", center_port, 9},
-        {"center: {server: {port: 9}}", center_port, 9},
-        {"center: {server: {port: '9'}}", center_port, 9},
-        {"center: {server: {port: 0}}\nengine: {apiServer: {port: 0}}", center_port, 0},
-        {"engine: {apiServer: {port: 9}}", api_port, 9},
-        {"engine: {api_server: {port: 9}}", api_port, 9},
-        {"engine: {control: {port: 9, protocol: http}}", api_port, 9},
-        {"engine: {luavm: {preempt: true}}", preempt, 1},
-        {"engine: {luavm: {handlerBudget: 10}}", handler_budget, 10},
-        {"engine: {luavm: {handler_budget: 60000}}", handler_budget, 60000},
-        {"engine: {luavm: {memoryLimit: 16 MiB}}", vm_memory_limit, 16 << 20},
-        {"engine: {luavm: {queue: {topicSize: 9}}}", topic_size, 9},
-        {"engine: {luavm: {queue: {topic_size: 9}}}", topic_size, 9},
-        {"engine: {luavm: {queue: {size: 9}}}", topic_size, 9},
-        {"engine: {luavm: {queue: {max: 9}}}", max_topics, 9},
-        {"engine: {luavm: {queue: {max_topics: 9}}}", max_topics, 9},
-        {"engine: {luavm: {redis: {addr: 'localhost:6379'}}}", redis_is_default, 1},
-        {"engine: {memoryLimit: 0}", memory_limit, 0},
-        {"engine: {memory_limit: 2 GiB}", memory_limit, (uint64_t)2 << 30},
-        {"engine: {servers: [{slowClient: close}]}", drop_oldest, 0},
-        {"engine: {servers: [{slowClient: dropOldest}]}", drop_oldest, 1},
-        {"engine: {servers: [{slow_client: drop_oldest}]}", drop_oldest, 1},
-        {"engine: {servers: [{sharedEncode: auto}]}", shared_encode, 1},
-        {"engine: {servers: [{sharedEncode: false}]}", shared_encode, 0},
-        {"engine: {servers: [{readTimeout: 0}]}", ping_interval, 0},
-        {"engine: {servers: [{readTimeout: 1}]}", ping_interval, 1},
-        {"engine: {servers: [{read_timeout: 10}]}", ping_interval, 5},
-        {"engine: {servers: [{readTimeout: 10, pingInterval: 0}]}", ping_interval, 0},
-        /* anchors, aliases, merge keys: a mapping's own keys win, then the first that is merged */
-        {"log: &a {level: &l error}\nengine: {apiServer: {origins: [*l]}}", level, LOG_LEVEL_ERROR},
-        {"engine:\n  servers:\n  - &a {port: 1, readTimeout: 8}\n  - {<<: *a, port: 2}\n",
-         ping_interval, 4},
-        {"center: &c {api_server: &s {port: 9}}\nengine: {apiServer: {<<: *s, port: 8}}", api_port,
-         8},
-        {"center: {api_server: &s {port: 9, bind: 127.0.0.1}}\n"
-         "engine: {apiServer: {<<: [{port: 7}, *s]}}",
-         api_port, 7},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct config *config = good(cases[i].text);
-        if (cases[i].get(config) != cases[i].value)
-            fail_msg("%s: %llu", cases[i].text, (unsigned long long)cases[i].get(config));
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        struct config *config = good(spellings[i].text);
+        if (spellings[i].get(config) != spellings[i].value)
+            fail_msg("%s: %llu", spellings[i].text, (unsigned long long)spellings[i].get(config));
         config_unref(config);
     }
 }
@@ -1252,61 +1252,60 @@ static void test_every_key_refuses_what_is_wrong(void **state)
 
 /* ---- passwords ---- */
 
+static const char *const good_passwords[] = {
+    "x",
+    "$",
+    "$x",
+    "$ecret $6$",
+    "1$y$x",
+    "$A$x",
+    "$$",
+    "$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe",
+    "$y$j9T$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
+    "$gy$j9T$Tkab04y0ndLhfn.MOiaAw/$mjQReyQl7NkrbaO3.FvWALlkQzRXjREwihdrGJ18rD0",
+    "$7$CU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
+    ("$6$rounds=1000$qqYnpQ35RFSfH51j$"
+     "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrzdYh."
+     "U/DSzX66CrAVoTTB7HzOVRriq."),
+    "$5$nRODCRGDFY9oHi1m9$sq0J2fhBRrQ/s3e1xU45Jgg8FD3YZbOQH7j3W.Z4lJ5",
+    "$1$.YlN5MSi$RYl3x/qt4QX7Ls1AcHLSP1",
+};
+static const struct {
+    const char *text, *fault;
+} bad_passwords[] = {
+    {"", "an empty password"},
+    {"$2b$", "a hash that is not whole"},
+    {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJp", "a hash that is not whole"},
+    {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpeX", "a hash that is not whole"},
+    {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMb-pe", "a hash that is not whole"},
+    {"$2b$31$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
+    {"$2b$xx$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
+    {"$6$rounds=999999999$qqYnpQ35RFSfH51j$"
+     "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrz"
+     "dYh.U/DSzX66CrAVoTTB7HzOVRriq.",
+     "a hash whose cost"},
+    {"$y$jFT$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
+     "a hash whose cost"},
+    {"$7$GU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
+     "a hash whose cost"},
+    {"$ecret$", "a hash of a method"},
+    {"$md5,rounds=5$im2rn7z0$$5KG9tyJw83w.wL1tv.Ywt.", "a hash of a method"},
+    {"$argon2id$v=19$m=1$x", "a hash of a method"},
+    {"$3$$878d8014606cda29677a44efa1353fc7", "a hash of a method"},
+    {"$6$", "a hash that is not whole"},
+    {"$y$$", "a hash that is not whole"},
+};
+
 static void test_passwords(void **state)
 {
     (void)state;
-    static const char *const good_ones[] = {
-        "x",
-        "$",
-        "$x",
-        "$ecret $6$",
-        "1$y$x",
-        "$A$x",
-        "$$",
-        "$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe",
-        "$y$j9T$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
-        "$gy$j9T$Tkab04y0ndLhfn.MOiaAw/$mjQReyQl7NkrbaO3.FvWALlkQzRXjREwihdrGJ18rD0",
-        "$7$CU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
-        ("$6$rounds=1000$qqYnpQ35RFSfH51j$"
-         "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrzdYh."
-         "U/DSzX66CrAVoTTB7HzOVRriq."),
-        "$5$nRODCRGDFY9oHi1m9$sq0J2fhBRrQ/s3e1xU45Jgg8FD3YZbOQH7j3W.Z4lJ5",
-        "$1$.YlN5MSi$RYl3x/qt4QX7Ls1AcHLSP1",
-    };
-    static const struct {
-        const char *text, *fault;
-    } bad_ones[] = {
-        {"", "an empty password"},
-        {"$2b$", "a hash that is not whole"},
-        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJp", "a hash that is not whole"},
-        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpeX",
-         "a hash that is not whole"},
-        {"$2b$05$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMb-pe",
-         "a hash that is not whole"},
-        {"$2b$31$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
-        {"$2b$xx$amR8Skc1Gv2DinyHGYkMSedJ/syezJYpQbBXo4S8syxamuFQMbJpe", "a hash whose cost"},
-        {"$6$rounds=999999999$qqYnpQ35RFSfH51j$"
-         "29ywC70hvuLujK1mXhrsRO6BL1DskHzEzpt9AWcc5sGhiKGotuENpfrz"
-         "dYh.U/DSzX66CrAVoTTB7HzOVRriq.",
-         "a hash whose cost"},
-        {"$y$jFT$nWOzkBln3X.5tasFCUDwz1$cEDSvcv.dYyZyUuNjjPOl/gTo8wef6acG31Gh2bQf46",
-         "a hash whose cost"},
-        {"$7$GU..../....u0XoQw9PIq9qhouRNRCyr/$xAOyHHmGRQf.7xwNGKWCTQca4RdQNOKe/BOchuxUrN4",
-         "a hash whose cost"},
-        {"$ecret$", "a hash of a method"},
-        {"$md5,rounds=5$im2rn7z0$$5KG9tyJw83w.wL1tv.Ywt.", "a hash of a method"},
-        {"$argon2id$v=19$m=1$x", "a hash of a method"},
-        {"$3$$878d8014606cda29677a44efa1353fc7", "a hash of a method"},
-        {"$6$", "a hash that is not whole"},
-        {"$y$$", "a hash that is not whole"},
-    };
-    for (size_t i = 0; i < sizeof good_ones / sizeof *good_ones; i++)
-        if (config_password_fault(good_ones[i]))
-            fail_msg("%s: %s", good_ones[i], config_password_fault(good_ones[i]));
-    for (size_t i = 0; i < sizeof bad_ones / sizeof *bad_ones; i++) {
-        const char *fault = config_password_fault(bad_ones[i].text);
-        if (!fault || strncmp(fault, bad_ones[i].fault, strlen(bad_ones[i].fault)) != 0)
-            fail_msg("%s: %s", bad_ones[i].text, fault);
+    for (size_t i = 0; i < sizeof good_passwords / sizeof *good_passwords; i++)
+        if (config_password_fault(good_passwords[i]))
+            fail_msg("%s: %s", good_passwords[i], config_password_fault(good_passwords[i]));
+    for (size_t i = 0; i < sizeof bad_passwords / sizeof *bad_passwords; i++) {
+        const char *fault = config_password_fault(bad_passwords[i].text);
+        if (!fault || strncmp(fault, bad_passwords[i].fault, strlen(bad_passwords[i].fault)) != 0)
+            fail_msg("%s: %s", bad_passwords[i].text, fault);
     }
 }
 

@@ -1171,8 +1171,10 @@ static void encoded_close_frames(void **state)
     check_encoded_close(1000, reason, want, 4 + 123);
 }
 
-#define COMPRESSED(test, terms)                                                                    \
-    cmocka_unit_test_setup_teardown(test, with_##terms##_terms, without_terms)
+/* Each with a context for every message, and with one that is kept. */
+#define COMPRESSED(test)                                                                           \
+    cmocka_unit_test_setup_teardown(test, with_fresh_terms, without_terms),                        \
+        cmocka_unit_test_setup_teardown(test, with_kept_terms, without_terms)
 
 int main(void)
 {
@@ -1207,30 +1209,18 @@ int main(void)
         cmocka_unit_test(memory_follows_what_has_arrived),
         cmocka_unit_test(memory_is_given_back),
         cmocka_unit_test(the_decoder_is_small),
-        COMPRESSED(compressed_messages, fresh),
-        COMPRESSED(compressed_messages, kept),
-        COMPRESSED(compressed_fragments, fresh),
-        COMPRESSED(compressed_fragments, kept),
-        COMPRESSED(compressed_messages_of_no_byte, fresh),
-        COMPRESSED(compressed_messages_of_no_byte, kept),
-        COMPRESSED(reserved_bits_with_compression, fresh),
-        COMPRESSED(reserved_bits_with_compression, kept),
-        COMPRESSED(compressed_message_inside_an_unfinished_one, fresh),
-        COMPRESSED(compressed_message_inside_an_unfinished_one, kept),
-        COMPRESSED(bad_text_inside_a_compressed_frame, fresh),
-        COMPRESSED(bad_text_inside_a_compressed_frame, kept),
-        COMPRESSED(compressed_text_cut_off, fresh),
-        COMPRESSED(compressed_text_cut_off, kept),
-        COMPRESSED(bad_deflate_data, fresh),
-        COMPRESSED(bad_deflate_data, kept),
-        COMPRESSED(compressed_messages_up_to_the_limit, fresh),
-        COMPRESSED(compressed_messages_up_to_the_limit, kept),
-        COMPRESSED(compressed_frames_too_big_at_the_length_field, fresh),
-        COMPRESSED(compressed_frames_too_big_at_the_length_field, kept),
-        COMPRESSED(compressed_frames_of_nothing_come_to_an_end, fresh),
-        COMPRESSED(compressed_frames_of_nothing_come_to_an_end, kept),
-        COMPRESSED(bombs_end_at_the_limit, fresh),
-        COMPRESSED(bombs_end_at_the_limit, kept),
+        COMPRESSED(compressed_messages),
+        COMPRESSED(compressed_fragments),
+        COMPRESSED(compressed_messages_of_no_byte),
+        COMPRESSED(reserved_bits_with_compression),
+        COMPRESSED(compressed_message_inside_an_unfinished_one),
+        COMPRESSED(bad_text_inside_a_compressed_frame),
+        COMPRESSED(compressed_text_cut_off),
+        COMPRESSED(bad_deflate_data),
+        COMPRESSED(compressed_messages_up_to_the_limit),
+        COMPRESSED(compressed_frames_too_big_at_the_length_field),
+        COMPRESSED(compressed_frames_of_nothing_come_to_an_end),
+        COMPRESSED(bombs_end_at_the_limit),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(headers_byte_for_byte),
         cmocka_unit_test(frames_are_built_in_place),
