@@ -20,11 +20,6 @@ struct buf *outbox_begin(struct outbox *outbox)
     return &outbox->buf;
 }
 
-size_t outbox_draft_len(const struct outbox *outbox)
-{
-    return ws_frame_payload(&outbox->buf, outbox->draft);
-}
-
 void outbox_end(struct outbox *outbox, const uint8_t mask[4])
 {
     ws_frame_end(&outbox->buf, outbox->draft, WS_OP_TEXT, mask);

@@ -16,7 +16,6 @@ struct outbox {
 
 /* Returns the buffer to which the text is to be appended. */
 struct buf *outbox_begin(struct outbox *outbox);
-size_t outbox_draft_len(const struct outbox *outbox);
 void outbox_end(struct outbox *outbox, const uint8_t mask[4]);
 void outbox_cancel(struct outbox *outbox);
 

@@ -265,11 +265,6 @@ void listener_turn_away(int fd)
     close(fd);
 }
 
-int listener_port(const struct listener *listener)
-{
-    return address_port(&listener->address);
-}
-
 static const char *path_of(const struct listener *listener, char text[ADDRESS_TEXT])
 {
     address_text(&listener->address, text);

@@ -43,8 +43,6 @@ void listener_accept(struct listener *listener, bool on);
  * connection for a minute, for whoever floods, in any number. */
 void listener_turn_away(int fd);
 
-int listener_port(const struct listener *listener);
-
 /* Twice does no harm; a Unix socket's file goes too. The struct must live until the loop has run
  * once more. */
 void listener_close(struct listener *listener);

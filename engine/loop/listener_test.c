@@ -86,7 +86,7 @@ static void a_unix_socket_is_there_while_it_is_open(void **state)
 {
     (void)state;
     assert_int_equal(listener_open(&listener, &loop, bind_to, 80), 0);
-    assert_int_equal(listener_port(&listener), 0);
+    assert_int_equal(address_port(&listener.address), 0);
     assert_true(is_there());
     assert_string_equal(accepted(&listener.address), "unix:");
     listener_close(&listener);
@@ -209,10 +209,10 @@ static void every_address_takes_both_families(void **state)
     struct sockaddr_storage at;
     has_ipv6();
     assert_int_equal(listener_open(&listener, &loop, "::", 0), 0);
-    address_from_ip(&at, "127.0.0.1", listener_port(&listener));
+    address_from_ip(&at, "127.0.0.1", address_port(&listener.address));
     assert_int_equal(strncmp(accepted(&at), "127.0.0.1:", 10), 0);
     seen[0] = '\0';
-    address_from_ip(&at, "::1", listener_port(&listener));
+    address_from_ip(&at, "::1", address_port(&listener.address));
     assert_int_equal(strncmp(accepted(&at), "[::1]:", 6), 0);
 }
 
@@ -223,7 +223,7 @@ static void one_ipv6_address_takes_its_own(void **state)
     has_ipv6();
     assert_int_equal(listener_open(&listener, &loop, "[::1]", 0), 0);
     assert_int_equal(strncmp(accepted(&listener.address), "[::1]:", 6), 0);
-    int port = listener_port(&listener);
+    int port = address_port(&listener.address);
     assert_int_equal(listener_open(&second, &loop, "::1", port), -EADDRINUSE);
     listener_explain(&second, -EADDRINUSE, text, sizeof text);
     snprintf(want, sizeof want, "[::1]:%d: address already in use: stop what listens there", port);

@@ -47,7 +47,7 @@ struct queue {
     struct queue_options options;
     struct topic *topics; /* by gate */
     uint64_t last_seq, last_consumer;
-    uint32_t consumers, depth;
+    uint32_t consumers;
     uint64_t hurry_ms;
     uv_timer_t timer; /* for the earliest due time, or earlier */
 };
@@ -194,10 +194,9 @@ static void let_in(struct topic *topic)
         answer(topic, entry, true, count);
 }
 
-static void drop(struct queue *queue, struct entry *entry)
+static void drop(struct entry *entry)
 {
     list_remove(&entry->in_lane);
-    queue->depth--;
     free(entry);
 }
 
@@ -205,7 +204,7 @@ static void give_up(struct topic *topic, struct entry *entry)
 {
     gate_give_up(entry->gate);
     answer(topic, entry, false, 0);
-    drop(topic->queue, entry);
+    drop(entry);
 }
 
 static void on_due(uv_timer_t *timer);
@@ -271,7 +270,6 @@ void queue_accept(struct queue *queue, struct entry *entry)
     entry->since_ms = uv_now(queue->timer.loop);
     list_init(&entry->in_lane);
     list_init(&entry->in_line);
-    queue->depth++;
     if (entry->waiting)
         stand_in_line(topic, entry);
     else
@@ -324,11 +322,6 @@ void queue_topic_stats(const struct queue *queue, const struct gate *gate,
     out->oldest_ms = age_of_oldest(topic);
 }
 
-uint32_t queue_depth(const struct queue *queue)
-{
-    return queue->depth;
-}
-
 static uint32_t topic_free(struct topic *topic)
 {
     struct queue *queue = topic->queue;
@@ -338,7 +331,7 @@ static uint32_t topic_free(struct topic *topic)
         give_up(topic, entry);
     while ((entry = first_on(&topic->own)) != NULL) {
         gate_leave(topic->gate);
-        drop(queue, entry);
+        drop(entry);
         lost++;
     }
     HASH_DEL(queue->topics, topic);
@@ -477,7 +470,6 @@ struct entry *queue_take(struct queue_consumer *consumer)
     }
     struct entry *entry = first_on(source_of(lane));
     list_remove(&entry->in_lane);
-    consumer->queue->depth--;
     lane->topic->delivered++;
     if (entry->waiting) {
         answer(lane->topic, entry, true, gate_pass(entry->gate));

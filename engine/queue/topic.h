@@ -54,9 +54,6 @@ struct queue_topic_stats {
 void queue_topic_stats(const struct queue *queue, const struct gate *gate,
                        struct queue_topic_stats *out);
 
-/* Entries in all topics and in line; 0: everything was handed over. */
-uint32_t queue_depth(const struct queue *queue);
-
 /* `on_ready(data)`: something is there for a consumer for which queue_take had nothing (or was not
  * asked yet). Called from the other functions here: it must only take a note. */
 struct queue_consumer *queue_consumer_new(struct queue *queue, void (*on_ready)(void *data),
