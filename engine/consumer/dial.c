@@ -131,6 +131,7 @@ struct lws *dial_connect(struct dial *dial, const char *protocol, const char *me
 {
     CHECK(dial_has_next(dial));
     const char *numeric = dial->hosts[dial->next++];
+    dial->greeted = false;
     struct lws_client_connect_info info = {
         .context = dial->consumer->lws,
         .vhost = dial->consumer->vhost,
@@ -157,15 +158,16 @@ static bool is_trusted(const struct dial *dial, struct lws *wsi, char why[DIAL_W
     return !missing;
 }
 
-int dial_greet(const struct dial *dial, struct lws *wsi, void *in, size_t len,
-               char why[DIAL_WHY_MAX])
+int dial_greet(struct dial *dial, struct lws *wsi, void *in, size_t len, char why[DIAL_WHY_MAX])
 {
-    return is_trusted(dial, wsi, why) ? consumer_authorize(dial->consumer, in, len) : -1;
+    dial->greeted = is_trusted(dial, wsi, why) && consumer_authorize(dial->consumer, in, len) == 0;
+    return dial->greeted ? 0 : -1;
 }
 
 void dial_explain(const struct dial *dial, struct lws *wsi, const char *in, size_t len,
                   char why[DIAL_WHY_MAX])
 {
     if (is_trusted(dial, wsi, why))
-        snprintf(why, DIAL_WHY_MAX, "cannot connect: %.*s", (int)len, in ? in : "");
+        snprintf(why, DIAL_WHY_MAX, "%s: %.*s", dial->greeted ? "no good answer" : "cannot connect",
+                 (int)len, in ? in : "");
 }

@@ -28,6 +28,7 @@ struct dial {
     int error;             /* why it failed, a uv code */
     char hosts[DIAL_HOSTS_MAX][INET6_ADDRSTRLEN];
     unsigned count, next;
+    bool greeted; /* the last that was connected to is sent a request */
 };
 
 /* Looks the name up. dial_busy until the consumer is woken for its end. */
@@ -47,9 +48,9 @@ struct lws *dial_connect(struct dial *dial, const char *protocol, const char *me
 
 /* For LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER, with its arguments: adds the credentials if the
  * peer is who it should be; else -1, and `why` says so. */
-int dial_greet(const struct dial *dial, struct lws *wsi, void *in, size_t len,
-               char why[DIAL_WHY_MAX]);
+int dial_greet(struct dial *dial, struct lws *wsi, void *in, size_t len, char why[DIAL_WHY_MAX]);
 
-/* For LWS_CALLBACK_CLIENT_CONNECTION_ERROR, with its text. */
+/* For LWS_CALLBACK_CLIENT_CONNECTION_ERROR, with its text, which for one and the same end depends
+ * on the moment: "Closed before conn", "read failed", "Peer hung up". */
 void dial_explain(const struct dial *dial, struct lws *wsi, const char *in, size_t len,
                   char why[DIAL_WHY_MAX]);

@@ -903,13 +903,16 @@ def test_what_the_library_tells_whom_it_believes(record, run_probe, ca, server):
     assert recorder.heard[0].startswith(b"GET /version ") and b"\r\nAuthorization: Basic" in recorder.heard[0]
 
 
-@pytest.mark.parametrize("asks, expected", [(True, "no answer"), (False, "cannot connect")])
+NO_ANSWER = r"no (good )?answer"  # how an end without one looks depends on what the library does at that moment
+
+
+@pytest.mark.parametrize("asks, expected", [(True, NO_ANSWER), (False, "cannot connect")])
 def test_a_center_that_does_not_let_the_library_in(make_engine, run_probe, ca, asks, expected):
     """It wants a certificate, or speaks no TLS."""
     engine = make_engine(ENTRY, center={"tls": ca.server("asks", clientCA=str(ca.cert))} if asks else {})
     probe = run_probe(engine.center, "--ca", ca.cert)
     text = probe.notice("center", 2)["text"]
-    assert expected in text, text
+    assert re.search(expected, text), text
     assert not probe.of("notice", kind="connected")
 
 
@@ -926,7 +929,8 @@ def test_a_node_that_is_not_believed(make_engine, run_probe, ca, server, tmp_pat
 
 
 def test_a_library_without_tls(secure, run_probe):
-    assert "no answer" in run_probe(secure.center).notice("center")["text"]
+    text = run_probe(secure.center).notice("center")["text"]
+    assert re.search(NO_ANSWER, text), text
 
 
 def test_files_that_the_library_cannot_use(run_program, ca, tmp_path):
