@@ -167,6 +167,7 @@ class Engine:
         return [binary(), *words, "-f", str(self.config_path)]
 
     def start(self, wait=True):
+        self._began = time.monotonic()
         self._readies = len(re.findall(r"\bready\b", self.output()))
         self._stdout = open(self.folder / "stdout", "ab")
         self._stderr = open(self.folder / "stderr", "ab")
@@ -209,6 +210,15 @@ class Engine:
 
     def wait_output(self, pattern, limit=10):
         return wait_until(lambda: re.search(pattern, self.output()), limit, f"{pattern!r} in the output")
+
+    def logged_once(self, text, by=1):
+        """That is in the log, and no more often than the line every 10 s that the engine has for what repeats, on
+        each worker if it is said `by` workers."""
+        def found():
+            return [line for line in self.log().splitlines() if text in line]
+        lines = wait_until(found, what=f"{text!r} in the log")
+        assert len(lines) <= by * (1 + (time.monotonic() - self._began) / 10), lines
+        return True
 
     def running(self):
         return self.process is not None and self.process.poll() is None

@@ -6,6 +6,7 @@ from harness import wait_until
 
 COMMANDS = ("send", "send_binary", "publish", "publish_binary", "subscribe", "unsubscribe", "set_context_value",
             "set_context")
+FOREVER = ("--timeout-ms", "600000")  # for tests that answer only after they have sent or read very much
 
 
 class Probe:

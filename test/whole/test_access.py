@@ -42,7 +42,7 @@ def version(engine, credentials=None, headers=None):
 
 def upgrade(engine, credentials=None):
     """The status of a WebSocket's handshake."""
-    client = Client(engine.api_port)
+    client = Client(engine.api_port, timeout=50)
     lines = [f"{k}: {v}" for k, v in basic(credentials).items()]
     try:
         return client.handshake("/ws/v1", lines, check=False).answer.status
@@ -221,6 +221,7 @@ def test_stops_while_passwords_are_checked(costly):
 
 
 def test_guesses_that_hang_up(costly):
+    """They may be checked all the same, before others are."""
     for i in range(10):
         begin(costly.api_port, ("slow", f"guess {i}")).reset()
     assert upgrade(costly, ("slow", PASSWORD)) == 101

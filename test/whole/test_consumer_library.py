@@ -12,11 +12,11 @@ import wsclient
 from consumer import basic
 from fake_engine import DONE, Center, Node, event_text
 from harness import CHAT_ENTRY, probe_binary, seconds, times, wait_until
-from probe import Probe
+from probe import FOREVER, Probe
 from wsclient import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, connect, frame
 
 TOPICS = ["a", "b"]
-PATIENCE = str(round(seconds(1) * 1000))  # milliseconds: long enough for answers that are given
+PATIENCE = str(round(seconds(3) * 1000))  # milliseconds: long enough for answers that are given
 LATE, BROKEN, REFUSED = -errno.ETIMEDOUT, -errno.ECONNRESET, -errno.EREMOTEIO
 
 
@@ -36,12 +36,13 @@ def center(node):
 
 @pytest.fixture
 def run_probe(run_program):
-    """Starts the probe; at the end it is closed, and must end well."""
+    """Starts the probe; at the end it is closed, and must end well. It waits for answers for ever, unless `words` say
+    otherwise."""
     probes = []
 
     def run(center, *words, topics=TOPICS):
-        take = ["--topics", ",".join(topics)] if topics else []
-        probes.append(Probe(run_program(probe_binary(), "--center", center, *take, *words, wait=False, stdin=-1)))
+        words = ["--center", center, *FOREVER, *(["--topics", ",".join(topics)] if topics else []), *words]
+        probes.append(Probe(run_program(probe_binary(), *words, wait=False, stdin=-1)))
         return probes[-1]
 
     yield run
@@ -636,7 +637,6 @@ def test_the_engine_does_not_read(center, run_probe):
     probe.do("flood", count=count, channel="full", size=300)
     assert probe.wait("refused")["status"] == -errno.ENOBUFS
     settled(lambda: len(probe.of("refused")))  # what the sockets took has made room a few times
-    assert len(probe.of("refused")) == len(probe.of("drain")) + 1
     ids = []
     for _ in range(count):
         request = peer.request("mesh.publish")
@@ -647,7 +647,8 @@ def test_the_engine_does_not_read(center, run_probe):
     assert probe.reply(after)["status"] == 0
     assert ids == list(range(ids[0], ids[0] + count))
     assert [line["tag"] for line in probe.of("reply")][:-1] == list(range(count))
-    assert len(probe.of("drain")) == len(probe.of("refused"))
+    turns = [line["on"] for line in probe.poll() if line["on"] in ("refused", "drain")]
+    assert turns == ["refused", "drain"] * (len(turns) // 2)
     node.close()
 
 
@@ -672,19 +673,18 @@ def test_events_are_held_back_while_the_engine_does_not_read(center, run_probe):
     peer = node.connect()
     probe.notice("connected")
     texts = [f"{i} " + "x" * 1000 for i in range(10000)]
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        writer = pool.submit(lambda: [peer.event({"frame": {"data": text}}) for text in texts])
-        settled(lambda: len(probe.of("event")))
-        assert 0 < len(probe.of("event")) < len(texts)
-        answers, topics = [], []
-        while len(answers) < len(texts) or topics[-1:] == ["queue.unpop"]:
-            request = peer.request()
-            if request["m"] == "mesh.send":
-                answers.append(request["p"]["d"])
-            else:
-                topics.append(request["m"])
-                peer.reply(request)
-        writer.result()
+    for text in texts:
+        peer.event({"frame": {"data": text}})  # the library reads on
+    settled(lambda: len(probe.of("event")))
+    assert 0 < len(probe.of("event")) < len(texts)
+    answers, topics = [], []
+    while len(answers) < len(texts) or topics[-1:] == ["queue.unpop"]:
+        request = peer.request()
+        peer.reply(request)
+        if request["m"] == "mesh.send":
+            answers.append(request["p"]["d"])
+        else:
+            topics.append(request["m"])
     assert answers == texts
     assert topics and topics == ["queue.unpop", "queue.pop"] * (len(topics) // 2)
     assert len(probe.of("refused")) == 0
@@ -901,7 +901,7 @@ def test_the_engine_is_killed_and_comes_back(make_engine, run_probe):
             engine.kill()
         probe.notice("lost", i)
         engine.start()
-        probe.notice("connected", i + 1)
+        probe.notice("connected", i + 1, limit=60)
 
 
 def test_the_engine_is_stopped_in_the_middle(make_engine, run_probe):
@@ -913,6 +913,7 @@ def test_the_engine_is_stopped_in_the_middle(make_engine, run_probe):
         engine.stop()
     probe.notice("lost")
     engine.start()
+    probe.notice("connected", 2, limit=60)
     with connect(engine.port) as client:
         assert client.ask(message(2)) == message(2)
 

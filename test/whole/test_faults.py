@@ -32,7 +32,7 @@ def fill_window(here):
     wait_until(lambda: here.reading()["depth"] > 0, 10, "a full window")
 
 
-@pytest.mark.timeout(seconds(240))
+@pytest.mark.timeout(seconds(900))
 def test_two_hundred_killed_consumers(tmp_path):
     """One consumer at a time, killed again and again: each loses its window at most, what follows is the next one's,
     each event is recorded once and each client's in order. Windows are full now and then; before and after that a

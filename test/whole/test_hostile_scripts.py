@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from consumer import Api
-from harness import SLOW, free_port, times, wait_until
+from harness import SLOW, free_port, seconds, times, wait_until
 from lab import ENTRY, Lab, LuaError, on_two_workers, values
 from redis import Redis
 from webserver import Web
@@ -176,16 +176,27 @@ def test_who_is_not_ended(preempt):
 
 def test_loading_has_its_own_bound(make_engine):
     """A body and an init that take longer than a handler may."""
-    busy = "local t = os.clock() while os.clock() < t + 0.3 do local x = {} end\n"
+    busy = "local t = os.clock() while os.clock() < t + 0.15 do local x = {} end\n"
     entry = busy + "function init() " + busy + " end\n" + ENTRY.read_text().replace("function init()", "function old_init()")
-    engine = make_engine(entry, engine=PREEMPT)
+    engine = make_engine(entry, engine=PREEMPT, workers=1)
+    tried = 0
+
+    def refusals():
+        return engine.log().count("has not returned within 3 s")
+
+    def loaded():
+        nonlocal tried
+        if refusals() >= tried:  # again, on a machine with other things to do
+            tried = refusals() + 1
+            os.kill(engine.process.pid, signal.SIGHUP)
+        return client.lua("return edition") == [2]
     engine.write_entry(entry + "edition = 2\n")
-    os.kill(engine.process.pid, signal.SIGHUP)
     with Lab(engine.port) as client:
-        wait_until(lambda: client.lua("return edition") == [2], 20, "the new edition")
+        wait_until(loaded, 40, "the new edition")
+    tried = refusals()
     engine.write_entry("while true do local t = {} end\n")
     os.kill(engine.process.pid, signal.SIGHUP)
-    engine.wait_output(r"has not returned within 3 s", 30)
+    wait_until(lambda: refusals() > tried, 30, "the refusal")
     with Lab(engine.port) as client:
         assert client.lua("return edition") == [2]
 
@@ -448,7 +459,7 @@ def test_a_script_that_needs_more_to_load(make_engine):
 
 RECURSION = {
     "function": ("local function f() return f() + 1 end f()", "stack overflow"),
-    "protected": ("local function f() assert(pcall(f)) end f()", "overflow"),
+    "protected": ("local function f() local _, err = pcall(f) error(err, 0) end f()", "overflow"),
     "gsub": ("local function f() string.gsub('a', 'a', f) end f()", "stack overflow"),
     "sort": ("local function f() table.sort({1, 2, 3}, f) end f()", "stack overflow"),
     "coroutines": ("local function f() coroutine.wrap(f)() end f()", "resume each other too deeply"),
@@ -468,11 +479,13 @@ RECURSION = {
 }
 
 
+@pytest.mark.timeout(seconds(120))
 @pytest.mark.parametrize("code, error", RECURSION.values(), ids=RECURSION)
 def test_recursion_without_end(lab, code, error):
-    with Lab(lab.port) as client, pytest.raises(LuaError, match=error):
+    """Each level is an error that unwinds the stack, which takes a sanitizer long."""
+    with Lab(lab.port, timeout=60) as client, pytest.raises(LuaError, match=error):
         client.lua(code)
-    with Lab(lab.port) as client:
+    with Lab(lab.port, timeout=60) as client:
         client.send("~" + code)
         assert client.ask("x") == "x"
 

@@ -43,14 +43,6 @@ def refused(engine, limit):
                if name.startswith("mixengine_refused_total{") and f'limit="{limit}"' in name)
 
 
-def assert_warned(engine, text, times=1):
-    """So often by now. A thread of its own writes the log."""
-    def count():
-        return sum("WARN" in line and text in line for line in engine.log().splitlines())
-    wait_until(lambda: count() >= times, what=f"{text!r} in the log")
-    assert count() == times
-
-
 def assert_flooded(engine, client, reason):
     """It is told why, once the frames before are out; the script hears the same, and the log names the address."""
     frames, closed = client.end()
@@ -60,7 +52,7 @@ def assert_flooded(engine, client, reason):
     assert (engine.folder / "closed").read_text() == reason + "\n"
     assert limit_closes(engine) == 1
     host, port = client.sock.getsockname()
-    assert_warned(engine, f"({host}:{port}): {reason}")
+    assert engine.logged_once(f"({host}:{port}): {reason}")
     return frames[:-1]
 
 
@@ -146,7 +138,7 @@ def test_who_does_not_heed_the_end(make_engine):
         while True:
             client.raw(frame(PING, "x" * 125) * 1000)
     engine.wait_metric("mixengine_connections", 0)
-    assert 4 << 20 < engine.metric("mixengine_read_bytes_total") < 5 << 20
+    assert engine.metric("mixengine_read_bytes_total") < 5 << 20
 
 
 def test_a_flood_is_logged_once(make_engine):
@@ -156,14 +148,14 @@ def test_a_flood_is_logged_once(make_engine):
             client.raw(frame(TEXT, "x") * 50)
             client.end()
     wait_until(lambda: limit_closes(engine) == 20)
-    assert_warned(engine, "too many messages")
+    assert engine.logged_once("too many messages")
 
 
 @every_kind
 def test_over_limit_wait(make_engine, kind):
     """Nobody is closed, nothing is lost or reordered, and no more is served than the rate says; nor is it silence."""
     engine = start(make_engine, {"messagesPerSecond": 20, "burst": 1, "overLimit": "wait"}, kind,
-                   server={"readTimeout": 1, "pingInterval": 1})
+                   server={"readTimeout": round(seconds(2)), "pingInterval": round(seconds(2))})
     with connect(engine.port) as client:
         since = time.monotonic()
         client.raw(b"".join(frame(TEXT, f"{i}") for i in range(80)))
@@ -243,7 +235,7 @@ def test_connects_per_second(make_engine):
     assert len(let_in) <= 2 + time.monotonic() - since
     assert served(engine, "127.0.0.6").ask("x") == "x"
     assert refused(engine, "connectsPerSecond") == 50 - len(let_in)
-    assert_warned(engine, "servers[0] refused a connection from 127.0.0.5: it connects more often")
+    assert engine.logged_once("servers[0] refused a connection from 127.0.0.5: it connects more often")
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -254,7 +246,7 @@ def test_connections_per_address(make_engine, workers):
     assert len(clients) == 5
     assert refused(engine, "connectionsPerAddress") == 15
     assert_turned_away(engine.port, source="127.0.0.5")
-    assert_warned(engine, "servers[0] refused a connection from 127.0.0.5: it has as many open")
+    assert engine.logged_once("servers[0] refused a connection from 127.0.0.5: it has as many open")
     assert [served(engine, "127.0.0.6").ask("x") for _ in range(5)] == ["x"] * 5
     for leave in Client.close, Client.reset, Client.drop:
         leave(clients.pop())
@@ -373,7 +365,7 @@ def test_past_the_ceiling(make_engine):
     for sock in flood:
         sock.close()
     engine.wait_metric("mixengine_connections", 0, 30)
-    assert_warned(engine, "no new connections")
+    assert engine.logged_once("no new connections")
     with Client(engine.port) as client:
         client.raw(b"x\n")
         assert client.line() == b"16"
@@ -433,7 +425,8 @@ def test_no_descriptor_is_left(make_engine):
         time.sleep(1)
         used = engine.cpu() - before
         assert used < (0.5 if SLOW else 0.3), f"{used} s of CPU in 1 s"
-        assert_warned(engine, "no new connections", times=3)
+        for port in engine.port, engine.api_port, engine.center_port:
+            assert engine.logged_once(f"no new connections on 127.0.0.1:{port}")
         client.raw(b"give\n")
         assert client.line() == b"give"
     for client in waiting:

@@ -129,10 +129,12 @@ def test_errors_of_many_clients_are_repeats(make_engine):
     """They differ by the client alone."""
     engine = make_engine("function protocol_input(buf, conn) error('no good') end")
     import socket
-    for _ in range(20):
-        with socket.create_connection(("127.0.0.1", engine.port), timeout=seconds(10)) as client:
-            client.sendall(b"x")
-            assert client.recv(1) == b""
+    clients = [socket.create_connection(("127.0.0.1", engine.port), timeout=seconds(10)) for _ in range(20)]
+    for client in clients:
+        client.sendall(b"x")
+    for client in clients:
+        assert client.recv(1) == b""
+        client.close()
     engine.wait_metric("mixengine_log_lines_held_total", 15)
     engine.stop()
     assert len(re.findall(r"protocol_input of client \d+ \(127\.0\.0\.1:\d+\): .*no good\n", engine.log())) == 5

@@ -157,7 +157,7 @@ def test_readers_that_stop_are_closed_and_shared_frames_count_once(make_engine):
         sock.close()
     baseline.restored()
     wait_until(lambda: "closed, 0 messages left out" in engine.log(), 15, "a line in the log")
-    assert engine.log().count("slow clients on worker") <= 4
+    assert engine.logged_once("slow clients on worker", by=2)
 
 
 # Each client hears a channel of its own; "N LAST" publishes N bytes one by one to the channels up to the last one.
@@ -203,15 +203,15 @@ def test_what_waits_in_tiny_frames_is_bounded(make_engine):
 
 
 def test_a_slow_client_is_told_1013(make_engine):
-    """What was begun comes whole, then the close frame; on_close hears why. A Unix socket holds little of its own, so that a
-    second is enough to read it."""
+    """It asks for more at once than its backlog takes. What was begun comes whole, then the close frame, within the second
+    that there is for reading it; on_close hears why. A Unix socket holds little of its own."""
     engine = room(make_engine, server={"maxBacklog": 256 * KIB, "bind": "unix:server.sock"})
     with connect(engine.folder / "server.sock") as slow:
-        slow.send("*200 10000")
-        wait_until(lambda: closes(engine, "slow") == 1, 5, "it is closed")
+        slow.send("*1000 10000")
         frames, closed = slow.end()
         assert frames[-1].opcode == CLOSE and frames[-1].code == 1013, frames[-1]
         assert [int(f.text.split()[0]) for f in frames[:-1]] == list(range(1, len(frames)))
+    wait_until(lambda: closes(engine, "slow") == 1, 5, "it is counted")
     wait_until(lambda: "maxBacklog" in engine.stdout(), 5, "on_close")
 
 
@@ -228,7 +228,8 @@ def inflated(client, last):
 
 @pytest.mark.parametrize("compression", [False, True])
 def test_the_oldest_messages_are_left_out(make_engine, compression):
-    engine = room(make_engine, server={"maxBacklog": 256 * KIB, "slowClient": "dropOldest", "compression": compression})
+    engine = room(make_engine, server={"maxBacklog": 256 * KIB, "slowClient": "dropOldest", "writeTimeout": 0,
+                                       "compression": compression})
     offer = ["Sec-WebSocket-Extensions: permessage-deflate"] if compression else []
     with Api(engine.api_port) as api, connect(engine.port, headers=offer, receive_buffer=4096) as slow:
         last = 1500
@@ -242,7 +243,7 @@ def test_the_oldest_messages_are_left_out(make_engine, compression):
 
 def test_own_messages_are_left_out_too(make_engine):
     """A script's answers, small ones, which are collected for one write."""
-    engine = room(make_engine, server={"maxBacklog": 64 * KIB, "slowClient": "dropOldest"})
+    engine = room(make_engine, server={"maxBacklog": 64 * KIB, "slowClient": "dropOldest", "writeTimeout": 0})
     with connect(engine.port, receive_buffer=4096) as slow:
         count = 60000
         slow.send(f"*{count} 100")
@@ -255,7 +256,7 @@ def test_own_messages_are_left_out_too(make_engine):
 
 def test_with_a_context_nothing_is_left_out(make_engine):
     """What comes later refers to it, so the client is closed."""
-    engine = room(make_engine, server={"maxBacklog": 64 * KIB, "slowClient": "dropOldest",
+    engine = room(make_engine, server={"maxBacklog": 64 * KIB, "slowClient": "dropOldest", "writeTimeout": 0,
                                        "compression": {"contextTakeover": True, "threshold": 1}})
     with connect(engine.port, headers=["Sec-WebSocket-Extensions: permessage-deflate"], receive_buffer=4096) as slow, \
             Api(engine.api_port) as api:
@@ -281,7 +282,7 @@ def test_readers_that_stop_stay_where_the_oldest_is_left_out(make_engine):
             if closes(engine, "slow") == count:
                 break
         beside.goes_on()
-        wait_until(lambda: closes(engine, "slow") == count, 90, "writeTimeout")
+        wait_until(lambda: closes(engine, "slow") >= count, 90, "writeTimeout")
         assert engine.metric("mixengine_dropped_messages_total") > 0
     assert baseline.grown() < 24 * MIB
     for sock in slow:

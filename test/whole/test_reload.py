@@ -528,7 +528,7 @@ def test_package_path_and_module(make_engine):
 
 # ---- under load
 
-@pytest.mark.timeout(seconds(300))
+@pytest.mark.timeout(seconds(900))
 def test_a_thousand_reloads_under_traffic(make_engine):
     """None dropped, none served by a half-loaded script, and memory stays where it is."""
     script = """
