@@ -188,7 +188,7 @@ def test_script(server):
 def test_over_tls(make_engine, tmp_path):
     """Messages of many records, of more than is read at once, and slow readers."""
     engine = make_engine((harness.FIXTURES / "bench.lua"),
-                         server={"protocol": "websocket", "tls": Authority(tmp_path).server()})
+                         server={"protocol": "websocket", "maxBacklog": "64 MiB", "tls": Authority(tmp_path).server()})
     for size in 1, 64, 600000:
         report = measure("echo", engine.port, "--conns", 5, "--depth", 4, "--size", size, "--time", harness.seconds(0.3),
                          "--warmup", 0, scheme="wss")
