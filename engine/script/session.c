@@ -130,7 +130,7 @@ bool session_is_over(const struct session *s)
 
 uint64_t session_weight(const struct session *s)
 {
-    return (s->conn ? conn_weight(s->conn) : 0) + session_ws_weight(s) + s->context_bytes;
+    return s->conn ? conn_weight(s->conn) + session_ws_weight(s) + s->context_bytes : 0;
 }
 
 void session_shed(struct session *s)
@@ -442,7 +442,8 @@ static void on_closed(void *owner)
 {
     struct session *s = owner;
     s->conn = NULL;
-    leave_tally(s); /* also while on_close waits: its address may come again */
+    leave_tally(s);             /* also while on_close waits: its address may come again */
+    session_ws_forget_input(s); /* what has not come whole never will */
     free_if_gone(s);
 }
 

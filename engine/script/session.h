@@ -117,8 +117,8 @@ void session_close(struct session *s, enum close_reason reason, const char *why)
 void session_dismiss(struct session *s, enum close_reason reason, uint16_t code, const char *text,
                      const char *why);
 
-/* Bytes of memory that go with it, about: what waits to be written, unread input, a message that
- * has begun, what compression keeps, what consumers have set in its context. */
+/* Bytes of memory that go with its socket, about: what waits to be written, unread input, a message
+ * that has begun, what compression keeps, what consumers have set in its context. */
 uint64_t session_weight(const struct session *s);
 
 /* Memory is short: it is closed, a WebSocket client with 1013, and most of that goes at once. One

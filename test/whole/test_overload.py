@@ -520,6 +520,32 @@ def test_memory_of_unfinished_messages_is_bounded(make_engine):
     baseline.restored()
 
 
+@NOT_SHED
+def test_who_has_gone_holds_no_message(make_engine):
+    """However long on_close takes, here until a file is there: what has not come whole never will."""
+    waits = """
+        function on_close()
+            repeat
+                mix.sleep(0.05)
+                local file = io.open("enough")
+            until file
+            file:close()
+        end"""
+    engine = make_engine(ROOM + waits, server={"protocol": "websocket", "pingInterval": 0, "maxMessageSize": 8 * MIB})
+    before = memory(engine)
+    clients = [connect(engine.port) for _ in range(20)]
+    for client in clients:
+        send_all(client, frame(BINARY, bytes(4 * MIB), fin=False))
+    wait_until(lambda: memory(engine) > before + 60 * MIB, 10, "80 MiB")
+    for client in clients:
+        client.reset()
+    engine.wait_metric("mixengine_tasks_suspended", len(clients))
+    wait_until(lambda: memory(engine) < before + 12 * MIB, 20, "memory given back")
+    assert engine.metric("mixengine_tasks_suspended") == len(clients)
+    (engine.folder / "enough").touch()
+    engine.wait_metric("mixengine_tasks_suspended", 0)
+
+
 def ended(client):
     """Has it something to read? These clients are sent nothing but their end."""
     return bool(select.select([client.sock], [], [], 0)[0])
