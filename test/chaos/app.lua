@@ -1,6 +1,6 @@
 -- What the clients of the chaos run talk to. "KIND NUMBER PADDING" is pushed to the topic `up` and
 -- answered "a NUMBER" when it is in the queue, "x NUMBER REASON" when it is not. Before that, by KIND:
---   r   redis is asked      h   an HTTP server is asked      s   it sleeps
+--   r   redis is asked      h   an HTTP server is asked      s   it sleeps      l   it loops and never ends
 --   w   afterwards: waits until a consumer has set the value NUMBER, or half a second
 -- Openings and ends go to the topic `conn`, which the same consumers take.
 local app = {}
@@ -15,13 +15,24 @@ local before = {
     s = function()
         mix.sleep(0.05)
     end,
+    l = function()
+        while true do end
+    end,
 }
+
+-- While memory is short a push is refused; these have nobody who would send them again.
+local function record(what)
+    repeat
+        local _, err = mix.queue.push("conn", { k = what })
+        local short = err and err:find("memoryLimit", 1, true)
+    until not short or mix.sleep(0.05)
+end
 
 function app.connected(conn) end
 
 function app.opened(conn)
     conn:subscribe("room")
-    mix.queue.push("conn", { k = "open" })
+    record("open")
     app.send(conn, "id " .. conn:client_id())
 end
 
@@ -38,7 +49,7 @@ function app.message(conn, msg)
 end
 
 function app.closed(conn)
-    mix.queue.push("conn", { k = "close" })
+    record("close")
 end
 
 return app

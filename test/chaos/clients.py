@@ -5,6 +5,7 @@ import collections
 import random
 import select
 import socket
+import ssl
 import struct
 import time
 
@@ -85,8 +86,9 @@ class Member:
         self.sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
         self.sock.bind((source, 0))
         self.sock.setblocking(False)
-        self.out, self.buffer = bytearray(wsclient.upgrade("/chat", KEY, port=port)), bytearray()
+        self.out, self.buffer = bytearray(), bytearray()
         self.upgraded, self.closing, self.deaf_until = False, False, 0.0
+        self.say(wsclient.upgrade("/chat", KEY, port=port))
         self.sock.connect_ex(("127.0.0.1", port))
 
     def fileno(self):
@@ -103,8 +105,15 @@ class Member:
         ledger.sizes.append(len(text))
         self.write(wsclient.frame(wsclient.TEXT, text))
 
-    def write(self, data):
+    def say(self, data):
         self.out += data
+
+    def hear(self, data):
+        self.buffer += data
+        self.parse()
+
+    def write(self, data):
+        self.say(data)
         self.flush()
 
     def flush(self):
@@ -127,8 +136,7 @@ class Member:
     def read(self):
         try:
             while data := self.sock.recv(65536):
-                self.buffer += data
-                self.parse()
+                self.hear(data)
         except BlockingIOError:
             return
         except OSError:
@@ -154,13 +162,13 @@ class Member:
         if got.opcode == wsclient.TEXT:
             self.ledger.take(got.text)
         elif got.opcode == wsclient.PING:
-            self.out += wsclient.frame(wsclient.PONG, got.payload)
+            self.say(wsclient.frame(wsclient.PONG, got.payload))
         elif got.opcode == wsclient.CLOSE:
             if self.closing:
                 self.ledger.orderly = True
             elif self.swarm.engine_stops and got.code == 1001:
                 self.ledger.orderly = self.closing = True
-                self.out += wsclient.close_frame(1001)
+                self.say(wsclient.close_frame(1001))
             else:
                 self.ledger.faults.append(f"closed with {got.code} {got.payload[2:].decode()}")
                 self.closing = True
@@ -172,12 +180,44 @@ class Member:
         self.swarm.gone(self)
 
 
+class Secure(Member):
+    """One over TLS."""
+
+    def __init__(self, swarm, server, port, source, context):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        self.early, self.shaken = bytearray(), False
+        super().__init__(swarm, server, port, source)
+
+    def say(self, data):
+        self.early += data
+        try:
+            if not self.shaken:
+                self.tls.do_handshake()
+                self.shaken = True
+            if self.early:
+                self.tls.write(self.early)
+                self.early.clear()
+        except ssl.SSLWantReadError:
+            pass
+        self.out += self.outgoing.read()
+
+    def hear(self, data):
+        self.incoming.write(data)
+        self.say(b"")
+        try:
+            while self.shaken and (got := self.tls.read(65536)):
+                super().hear(got)
+        except ssl.SSLWantReadError:
+            pass
+
+
 class Swarm:
     """Keeps `count` clients on `ports` (name -> port) talking; only the thread of `run` touches them. Others hand
-    it functions with `do`."""
+    it functions with `do`. `contexts`: name -> ssl's, of those ports that have TLS."""
 
-    def __init__(self, ports, count, rate, seed):
-        self.random = random.Random(seed)
+    def __init__(self, ports, count, rate, seed, contexts=None):
+        self.random, self.contexts = random.Random(seed), contexts or {}
         self.ports, self.count, self.rate = list(ports.items()), count, rate
         self.members, self.ledgers, self.mute = {}, [], []
         self.poll, self.watched = select.epoll(), {}
@@ -190,7 +230,8 @@ class Swarm:
 
     def open(self):
         server, port = self.ports[self.opened % len(self.ports)]
-        member = Member(self, server, port, f"127.0.0.{2 + self.opened % 8}")
+        source, context = f"127.0.0.{2 + self.opened % 8}", self.contexts.get(server)
+        member = Secure(self, server, port, source, context) if context else Member(self, server, port, source)
         self.opened += 1
         self.members[member.fileno()] = member
         self.ledgers.append(member.ledger)

@@ -1,12 +1,14 @@
 """What a chaos run does to its world. Each fault is a function of (world, random) that has undone itself when it
 returns, or is undone by the world's tending; `FAULTS` says how often each comes."""
 
+import contextlib
 import os
 import resource
 import signal
 import socket
 import time
 
+import tls
 import wsclient
 import world as worlds
 
@@ -155,6 +157,9 @@ def churn(world, random):
     """A hundred clients that come, say a word and go."""
     for _ in range(20):
         socks = [socket.create_connection(("127.0.0.1", port), 10) for port in world.ports.values()]
+        for i, name in enumerate(world.ports):
+            if name in world.contexts:
+                socks[i] = tls.Tls(socks[i], world.contexts[name])
         for sock in socks:
             sock.sendall(wsclient.upgrade("/chat", "dGhlIHNhbXBsZSBub25jZQ==") + wsclient.frame(wsclient.PING, "x"))
         for sock in socks:
@@ -238,6 +243,50 @@ def step_clock(world, random):
     time.sleep(0.2)
 
 
+def endless_loop(world, random):
+    """Of a script: who started it is closed."""
+    _is_closed(world, 1011, "127.0.0.66", wsclient.frame(wsclient.TEXT, "l 0 "))
+
+
+def flood_frames(world, random):
+    _is_closed(world, 1008, "127.0.0.67", wsclient.frame(wsclient.PING, "?") * 5000)
+
+
+def _is_closed(world, code, source, data):
+    with wsclient.connect(world.ports["websocket"], source=source, timeout=30) as client:
+        client.raw(data)
+        frames, _ = client.end()
+        if not frames or frames[-1].opcode != wsclient.CLOSE or frames[-1].code != code:
+            world.faults.append(f"a client that should have been closed with {code}: {frames[-1:]}")
+
+
+def flood_connects(world, random):
+    """Beyond what one address may."""
+    port = random.choice(list(world.ports.values()))
+    for _ in range(2000):
+        with contextlib.suppress(OSError):
+            wsclient.Client(port, source="127.0.0.68").reset()
+
+
+def hoard_memory(world, random):
+    """More than memoryLimit in messages that do not end; the engine closes who has sent them, or does not read on."""
+    data = wsclient.upgrade("/chat", "dGhlIHNhbXBsZSBub25jZQ==") + wsclient.frame(
+        wsclient.TEXT, bytes((1 << 20) - 1), fin=False)
+    hoarders = []
+    for _ in range(80):
+        with contextlib.suppress(OSError, wsclient.Closed):
+            hoarders.append(wsclient.Client(world.ports["websocket"], source="127.0.0.69").timeout(0.5))
+            hoarders[-1].raw(data)
+    time.sleep(1)
+    for hoarder in hoarders:
+        hoarder.reset()
+
+
+def swap_certificate(world, random):
+    world.swap_certificate(random.randrange(2))
+    world.engine.process.send_signal(signal.SIGHUP)
+
+
 # By weight. GENTLE ones are those under which nothing may be lost: the soak's.
 FAULTS = {
     kill_consumer: 8, kill_all_consumers: 1, stop_consumer: 2, stall_consumer: 1, retire_consumer: 3, add_consumer: 2,
@@ -249,3 +298,5 @@ FAULTS = {
 GENTLE = {retire_consumer: 1, reset_clients: 4, hang_up_clients: 4, close_clients: 6, half_open_clients: 2,
           slow_clients: 4, burst: 4, strangers: 3, churn: 6, reload_script: 3, break_script: 1, reload_config: 2,
           move_log: 1}
+# These too where the world is guarded.
+GUARDED = {endless_loop: 3, flood_frames: 3, flood_connects: 2, hoard_memory: 2, swap_certificate: 3}

@@ -83,7 +83,7 @@ def chaos(folder, minutes, seed, *, pause=0.5, **options):
 def _run(world, dice, minutes, pause):
     world.start()
     begin = time.monotonic()
-    storm = Storm(world, dice, faults.FAULTS, pause)
+    storm = Storm(world, dice, {**faults.FAULTS, **(faults.GUARDED if world.guarded else {})}, pause)
     try:
         end = begin + 60 * minutes
         while time.monotonic() < end:
@@ -95,6 +95,8 @@ def _run(world, dice, minutes, pause):
     world.tend()
     world.wind_down()
     last = world.compare(world.baseline["rss"] + RSS_GROWTH)
+    if world.guarded:
+        print("\nguards: " + ", ".join(f"{name} {n:.0f}" for name, n in world.guards().items()))
     world.stop()
     verdict = world.verdict()
     tell(world, storm, verdict, last, time.monotonic() - begin)
@@ -124,12 +126,13 @@ def main():
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options.add_argument("--pause", type=float, default=0.5, help="seconds between faults, on the average")
     options.add_argument("--rate", type=float, default=300, help="messages in a second")
+    options.add_argument("--plain", action="store_true", help="without TLS, limits, memoryLimit and preempt")
     given = options.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {given.seed}, files in {folder}", flush=True)
-    found, _ = chaos(folder, given.minutes, given.seed, pause=given.pause, rate=given.rate)
+    found, _ = chaos(folder, given.minutes, given.seed, pause=given.pause, rate=given.rate, guarded=not given.plain)
     if not found:
         shutil.rmtree(folder)
     return 1 if found else 0

@@ -109,6 +109,7 @@ def main():
     options.add_argument("--every", type=float, default=3, help="seconds between samples")
     options.add_argument("--rate", type=float, default=300, help="messages in a second")
     options.add_argument("--clients", type=int, default=100)
+    options.add_argument("--plain", action="store_true", help="without TLS, limits, memoryLimit and preempt")
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     given = options.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -116,7 +117,8 @@ def main():
     given.out.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="soak-"))
     print(f"seed {given.seed}, samples in {given.out}/soak.csv", flush=True)
-    good = soak(folder, given.hours, given.every, given.seed, given.out, rate=given.rate, clients_count=given.clients)
+    good = soak(folder, given.hours, given.every, given.seed, given.out, rate=given.rate, clients_count=given.clients,
+                guarded=not given.plain)
     shutil.rmtree(folder)
     return 0 if good else 1
 

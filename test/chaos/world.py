@@ -18,12 +18,17 @@ import harness  # noqa: E402
 import kinds  # noqa: E402
 import oracle  # noqa: E402
 import redis  # noqa: E402
+import tls  # noqa: E402
 
 STALL_TIMEOUT = 3  # seconds; a consumer that stands still for longer is dropped
 PING_INTERVAL = 5
 FILES_ONCE, THREADS_ONCE = 3, 4  # that a worker opens once: one of libuv, two of libcurl; those of libuv's pool
 DROPPED = 3  # the status of a consumer whose connection the engine has closed
 STARTERS = {"generation 1": "generation_1", "websocket": "websocket"}
+# Of a guarded world. No client that does as it should exceeds LIMITS; those over TLS are made to wait now and then.
+LIMITS = {"messagesPerSecond": 100, "bytesPerSecond": "1 MiB", "connectsPerSecond": 100, "connectionsPerAddress": 500}
+SLOWING = {**LIMITS, "messagesPerSecond": 30, "burst": 1, "bytesPerSecond": "2 MiB", "overLimit": "wait"}
+MEMORY_LIMIT = 64 << 20
 
 
 class Program:
@@ -65,10 +70,12 @@ class Recorder(Program):
 
 
 class World:
-    """`faults` collects what must not be and is not the oracle's to find."""
+    """`faults` collects what must not be and is not the oracle's to find. `guarded`: with a third server, which has
+    TLS, and with limits, memoryLimit and preempt."""
 
-    def __init__(self, folder, *, seed=0, clients_count=60, rate=300, consumers=3, workers=2, env=None, options=None):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, *, seed=0, clients_count=60, rate=300, consumers=3, workers=2, env=None, options=None,
+                 guarded=False):
+        self.folder, self.guarded = pathlib.Path(folder), guarded
         self.faults, self.recorders, self.retired, self.named, self.taken = [], [], [], 0, 0
         self.pauses = []  # (from, to) when the engine or a consumer stood still
         self.consumers, self.lock = consumers, threading.RLock()
@@ -76,24 +83,50 @@ class World:
         self.redis = redis.Redis(self.folder / "redis").start()
         self.backend_port = harness.free_port()
         self.backend = Program(HERE / "backend.py", self.backend_port)
+        self.ports, self.contexts = {}, {}
         self.engine = self._engine(workers, env, options or {})
-        self.ports = {"generation 1": self.engine.port, "websocket": self.second_port}
-        self.swarm = clients.Swarm(self.ports, clients_count, rate, seed)
+        self.swarm = clients.Swarm(self.ports, clients_count, rate, seed, self.contexts)
         self.thread = threading.Thread(target=self._swim, daemon=True)
 
     def _engine(self, workers, env, options):
-        self.second_port = harness.free_port()
         server = {"bind": "127.0.0.1", "byteCodeExpires": 1, "pingInterval": PING_INTERVAL, "readTimeout": 20,
                   "options": [{"name": "path", "value": "/chat"},
                               {"name": "backend", "value": f"http://127.0.0.1:{self.backend_port}/"}]}
         files = {f"{name}.lua": kinds.ENTRIES[kind].read_text() for kind, name in STARTERS.items()}
-        return harness.Engine(
+        second = {**server, "port": harness.free_port(), "protocol": "websocket", "entry": "lua/websocket.lua"}
+        more = self._guard(server, second, options) if self.guarded else []
+        engine = harness.Engine(
             self.folder / "engine", None, workers=workers, env=env,
             files={**files, "app.lua": (HERE / "app.lua").read_text()},
             server={**server, "entry": "lua/generation_1.lua"},
-            servers=[{**server, "port": self.second_port, "protocol": "websocket", "entry": "lua/websocket.lua"}],
+            servers=[second, *more],
             queue={"topicSize": 1000, "fullTimeout": 20, "stallTimeout": STALL_TIMEOUT},
             redis=[{"addr": self.redis.addr, "minIdleConns": 0, "idleTimeout": 1}], **options)
+        if self.guarded:
+            engine.config["engine"]["luavm"]["preempt"] = True
+            engine.config_path.write_text(harness.yaml(engine.config))
+        self.ports.update({"generation 1": engine.port, "websocket": second["port"]})
+        return engine
+
+    def _guard(self, server, second, options):
+        """Sets what guards them; returns a server with TLS. Its certificate is one of two, see `swap_certificate`."""
+        if not harness.SLOW:
+            options["engine"] = {**options.get("engine", {}), "memoryLimit": MEMORY_LIMIT}
+        for guarded in (server, second):
+            guarded["limits"] = LIMITS
+        authority = tls.Authority(self.folder)
+        self.certificates = [authority.issue(f"server{i}", kind) for i, kind in enumerate(tls.KINDS)]
+        self.swap_certificate(0)
+        secure = {**second, "port": harness.free_port(), "limits": SLOWING,
+                  "tls": {"cert": str(self.folder / "now.crt"), "key": str(self.folder / "now.key")}}
+        self.ports["TLS"], self.contexts["TLS"] = secure["port"], authority.trust()
+        return [secure]
+
+    def swap_certificate(self, which):
+        for path in self.certificates[which]:
+            fresh = self.folder / f"fresh{path.suffix}"
+            fresh.write_bytes(path.read_bytes())
+            fresh.rename(self.folder / f"now{path.suffix}")
 
     def _swim(self):
         try:
@@ -196,6 +229,18 @@ class World:
             "requests": found["mixengine_http_requests"],
             "consumers": found["mixengine_api_consumers"],
             "commands": found["mixengine_api_commands_in_flight"]}
+
+    def guards(self):
+        """How often what guards the engine had something to do."""
+        found = self.engine.metrics()
+
+        def closed(reason):
+            return sum(n for name, n in found.items()
+                       if name.startswith("mixengine_closes_total{") and f'reason="{reason}"' in name)
+        return {"closed by a limit": closed("limit"), "closed as memory was short": closed("memory"),
+                "refused connects": found["mixengine_refused_total"],
+                "TLS handshakes": found["mixengine_tls_handshakes_total"],
+                "failed ones": found["mixengine_tls_failures_total"]}
 
     def _kept_for_backend(self):
         """Connections to the HTTP server that wait for the next request: they are bounded, and stay when that dies."""
