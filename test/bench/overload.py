@@ -5,8 +5,11 @@
 
 The engine has one worker and runs on the first CPU. All else is on the last one: 20 clients that echo 2,000 messages a second on
 schedule, and the abuse, before which the clients go (SCHED_FIFO, as root; else they share the CPU, and the figures are worse).
-`elsewhere` is an abuse that has nothing to do with the engine: what the machine costs by itself. CPU is the engine's, memory the
-most that was resident, then what is resident two seconds after the abuse, and how many descriptors are open that were not before.
+`elsewhere` is an abuse that has nothing to do with the engine: what the machine costs by itself. A row is of one engine, rounds
+with the abuse and without it by turns; of the figures their medians. `times`: the p99 beside the abuse to the quiet one.
+`unanswered` are echoes of all rounds; `ended` how many of the abuse's clients the engine has closed. CPU is the engine's, memory
+the most that was resident, then what is resident two seconds after the abuse, and how many descriptors are open that were not
+before.
 """
 
 import contextlib
@@ -15,6 +18,8 @@ import os
 import pathlib
 import select
 import socket
+import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,13 +32,29 @@ from abuse import GARBAGE, NOBODY, ROOM, commands, kept, raw_sockets  # noqa: E4
 from consumer import Api, Consumer  # noqa: E402
 from harness import Engine, binary, free_port  # noqa: E402
 from swarm import KEY  # noqa: E402
+from tls import Authority  # noqa: E402
 from wsclient import BINARY, CONTINUATION, PING, TEXT, Closed, connect, frame, upgrade  # noqa: E402
 
 BENCH = os.environ.get("BENCH") or pathlib.Path(binary()).parent / "engine-bench"
 ECHO = ROOM.replace('subscribe("room")', 'subscribe("other")')
 LAST_CPU = max(os.sched_getaffinity(0))
 KIB, MIB = 1 << 10, 1 << 20
-SECONDS = 2
+CEILING = 100
+ROUNDS, SECONDS = 5, 1.0
+ERRORS = """
+local function deeper() return 1 + deeper() end
+
+function on_message(msg)
+    if msg.data == "allocate" then
+        local all = {}
+        while true do all[#all + 1] = ("x"):rep(1000) .. #all end
+    elseif msg.data == "recurse" then
+        deeper()
+    end
+    error("as was asked for")
+end
+"""
+OPTIONS = {"allocate": {"luavm": {"memoryLimit": "16 MiB"}}}  # of the engine, for that kind
 
 
 # ---- kinds of abuse: each gets the ports, says when it is under way, and goes on until it is killed
@@ -67,8 +88,10 @@ def elsewhere(_):
     """Into a socket pair, whose other end reads."""
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
+        ours.close()
         while theirs.recv(64 * KIB):
             pass
+        os._exit(0)
     ready()
     pour(ours, bytes(130000), reads=False)
 
@@ -128,6 +151,54 @@ def handshakes(ports):
             sock.close()
 
 
+def tls_handshakes(ports):
+    """Clients that say hello, hear the answer, for which the engine has signed, and leave."""
+    outgoing = ssl.MemoryBIO()
+    hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    hello = outgoing.read()
+    ready()
+    while True:
+        clients = raw_sockets(ports.secure, 20, hello)
+        for sock in clients:
+            sock.setblocking(True)
+            sock.recv(4096)
+            sock.close()
+
+
+def past_the_ceiling(ports):
+    """Connects beyond maxConnections."""
+    there = raw_sockets(ports.full, CEILING, upgrade("/", KEY))
+    ready()
+    while there:
+        with contextlib.suppress(OSError):
+            for sock in raw_sockets(ports.full, 20, b""):
+                sock.close()
+
+
+def ask_for(what, ports):
+    """One message after the other, each of which is an error of the script."""
+    with connect(ports.errors) as client:
+        ready()
+        while True:
+            client.send(what).frame(PING, "?")
+            client.recv()
+
+
+def allocate(ports):
+    """Until the script's memoryLimit, at each message."""
+    ask_for("allocate", ports)
+
+
+def recurse(ports):
+    ask_for("recurse", ports)
+
+
+def raise_errors(ports):
+    ask_for("raise", ports)
+
+
 def readers(ports):
     """1,000 that do not read, in a room that gets 50 messages of 10,000 bytes a second."""
     slow = raw_sockets(ports.room, 1000, upgrade("/", KEY), receive_buffer=4096)
@@ -146,6 +217,13 @@ def hasty_consumer(ports):
     while True:
         with contextlib.suppress(OSError), Api(ports.api) as api:
             pour(api.sock, data, reads=False)
+
+
+def busy_consumer(ports):
+    """Commands without an end; the answers are read."""
+    ready()
+    with Api(ports.api) as api:
+        pour(api.sock, commands(1000, NOBODY, "x" * 100))
 
 
 def garbage_consumer(ports):
@@ -184,27 +262,36 @@ def unfinished(ports):
             client.drop()
 
 
-KINDS = {f.__name__: f for f in (elsewhere, pings, unread_pings, fragments, empty, bombs, headers, handshakes, readers,
-                                 hasty_consumer, garbage_consumer, dead_consumer, unfinished)}
+KINDS = {f.__name__: f for f in (elsewhere, pings, unread_pings, fragments, empty, bombs, headers, handshakes,
+                                 tls_handshakes, past_the_ceiling, readers, busy_consumer, hasty_consumer, garbage_consumer,
+                                 dead_consumer, unfinished, raise_errors, recurse, allocate)}
 
 
 # ---- who measures
 
 
 class Ports:
-    def __init__(self, server, api, room):
-        self.server, self.api, self.room = int(server), int(api), int(room)
+    def __init__(self, *ports):
+        self.server, self.api, self.room, self.full, self.secure, self.errors = map(int, ports)
 
 
-def start():
+def start(kind):
+    folder = pathlib.Path(tempfile.mkdtemp())
     server = {"protocol": "websocket", "pingInterval": 0}
-    room = {**server, "bind": "127.0.0.1", "port": 0, "entry": "lua/room.lua",
-            "slowClient": "dropOldest", "maxBacklog": 256 * KIB, "writeTimeout": 0}
-    engine = Engine(tempfile.mkdtemp(), ECHO, workers=1, files={"room.lua": ROOM},
-                    server={**server, "handshakeTimeout": 5, "compression": True}, servers=[room],
-                    engine={"memoryLimit": 64 * MIB}, queue={"stallTimeout": 1, "fullTimeout": 10})
-    engine.room_port = engine.config["engine"]["servers"][1]["port"] = free_port()
+    others = [
+        {"entry": "lua/room.lua", "slowClient": "dropOldest", "maxBacklog": 256 * KIB, "writeTimeout": 0},
+        {"entry": "lua/entry.lua", "maxConnections": CEILING},
+        {"entry": "lua/entry.lua", "tls": Authority(folder).server()},
+        {"entry": "lua/errors.lua"},
+    ]
+    others = [{**server, "bind": "127.0.0.1", "port": free_port(), **other} for other in others]
+    engine = Engine(folder, ECHO, workers=1, files={"room.lua": ROOM, "errors.lua": ERRORS},
+                    server={**server, "handshakeTimeout": 5, "compression": True}, servers=others,
+                    engine={"memoryLimit": 64 * MIB})
+    engine.config["engine"]["luavm"] = {"queue": {"stallTimeout": 1, "fullTimeout": 2},
+                                        **OPTIONS.get(kind, {}).get("luavm", {})}
     engine.config_path.write_text(json.dumps(engine.config))
+    engine.ports = [engine.port, engine.api_port, *(other["port"] for other in others)]
     command = engine.command
     engine.command = lambda *words: ["taskset", "-c", "0", *command(*words)]
     return engine.start()
@@ -217,7 +304,7 @@ def first():
 
 
 def echo(engine):
-    command = [BENCH, "echo", "--conns", "20", "--rate", "2000", "--time", str(SECONDS), "--warmup", "0.3", "--json",
+    command = [BENCH, "echo", "--conns", "20", "--rate", "2000", "--time", str(SECONDS), "--warmup", "0.2", "--json",
                "--url", f"ws://127.0.0.1:{engine.port}/"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=first)
     if not done.stdout:
@@ -227,10 +314,7 @@ def echo(engine):
 
 @contextlib.contextmanager
 def abuse(kind, engine):
-    if not kind:
-        yield
-        return
-    command = [sys.executable, __file__, "abuse", kind, *map(str, (engine.port, engine.api_port, engine.room_port))]
+    command = [sys.executable, __file__, "abuse", kind, *map(str, engine.ports)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         process.stdout.readline()
@@ -242,27 +326,54 @@ def abuse(kind, engine):
         process.wait()
 
 
-def measure(kind):
-    engine = start()
-    echo(engine)  # what is there once somebody was served
-    before = len(kept(engine))
+def ended(engine):
+    """Clients that the engine has closed."""
+    return sum(n for name, n in engine.metrics().items() if name.startswith("mixengine_closes_total{")
+               and not any(f'reason="{reason}"' in name for reason in ("client", "reset", "stop")))
+
+
+def loud(kind, engine):
+    """An echo beside the abuse, and the engine's share of the CPU."""
     with abuse(kind, engine):
         cpu, begun = engine.cpu(), time.monotonic()
         found = echo(engine)
         cpu = (engine.cpu() - cpu) / (time.monotonic() - begun)
+    engine.wait_metric("mixengine_connections", 0, 30)
+    engine.wait_metric("mixengine_api_consumers", 0, 30)
+    return found, cpu
+
+
+def measure(kind):
+    engine = start(kind)
+    echo(engine)  # what is there once somebody was served
+    engine.wait_metric("mixengine_connections", 0)
+    before = len(kept(engine))
+    quiet, beside, cpu = [], [], []
+    for _ in range(ROUNDS):
+        quiet.append(echo(engine))
+        found, share = loud(kind, engine)
+        beside.append(found)
+        cpu.append(share)
+    closed = ended(engine)
     time.sleep(2)
-    print(f"| {kind or 'quiet'} | {found['lat_p50_us']:.0f} | {found['lat_p99_us']:.0f} | {found['unanswered']} | {cpu:.2f} "
-          f"| {engine.peak() / MIB:.0f} | {engine.resident() / MIB:.0f} | {len(kept(engine)) - before} |", flush=True)
-    engine.stop()
+
+    def middle(rounds, what):
+        return statistics.median(found[what] for found in rounds)
+    before99, p99 = middle(quiet, "lat_p99_us"), middle(beside, "lat_p99_us")
+    print(f"| `{kind}` | {middle(quiet, 'lat_p50_us'):.0f}, {before99:.0f} | {middle(beside, 'lat_p50_us'):.0f}, {p99:.0f} "
+          f"| {p99 / before99:.1f} | {sum(found['unanswered'] for found in beside)} | {closed:.0f} "
+          f"| {statistics.median(cpu):.2f} | {engine.peak() / MIB:.0f} | {engine.resident() / MIB:.0f} "
+          f"| {len(kept(engine)) - before} |", flush=True)
+    engine.kill()
 
 
 def main():
     os.sched_setaffinity(0, {LAST_CPU})
     if sys.argv[1:2] == ["abuse"]:
         KINDS[sys.argv[2]](Ports(*sys.argv[3:]))
-    print("| beside | p50 µs | p99 µs | unanswered | CPU | MiB at most | MiB after | descriptors |\n"
-          "| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for kind in [None, *(sys.argv[1:] or KINDS)]:
+    print("| beside | quiet p50, p99 µs | p50, p99 µs | times | unanswered | ended | CPU | MiB at most | after | descriptors |\n"
+          "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for kind in sys.argv[1:] or KINDS:
         measure(kind)
 
 
