@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""What well-behaved clients see while a script loops: an echo, as rows of a table.
+"""What well-behaved clients see while a script loops or fails: an echo, as rows of a table.
 
     test/bench/hostile.py        (ENGINE and BENCH name other programs)
 
 The engine has two workers, on all CPUs. 20 clients of one worker echo 2,000 messages a second on schedule, before all else
-on their CPU if this runs as root; one more client, of the same worker or of the other one, makes the script loop.
+on their CPU if this runs as root; one more client, of the same worker or of the other one, makes the script misbehave.
 """
 
 import contextlib
@@ -19,12 +19,18 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "whole"))
 
 from harness import Engine, binary  # noqa: E402
-from lab import ENTRY, Lab  # noqa: E402
+from lab import ENTRY, Lab, LuaError  # noqa: E402
 
 BENCH = os.environ.get("BENCH") or pathlib.Path(binary()).parent / "engine-bench"
 CONNS, SECONDS = 20, 3
 LOOP = "~while true do local t = {} end"
 PREEMPT = {"preempt": True}
+# What ends with an error, over and over.
+FAILING = {
+    "allocates until its limit of 16 MiB": "local t = {} while true do t = {t} end",
+    "recurses until it fails": "local function f() return f() + 1 end f()",
+    "fails at each message": "error('failed')",
+}
 
 
 def on_worker(port, worker, count):
@@ -63,7 +69,15 @@ def loop_until(done, clients, pause):
     return closed
 
 
-def measure(what, luavm, where, pause=0.0):
+def fail_until(done, clients, code):
+    """The same client, again as soon as it has its error. Returns how many were closed."""
+    while done.poll() is None:
+        with contextlib.suppress(LuaError):
+            clients[0].lua(code)
+    return 0
+
+
+def measure(what, luavm, where, pause=0.0, failing=None):
     engine = Engine(tempfile.mkdtemp(), ENTRY, workers=2, engine={"luavm": luavm}).start()
     worker = 0
     idle = on_worker(engine.port, worker, CONNS + 80)  # so that the clients that echo are the other worker's
@@ -77,7 +91,7 @@ def measure(what, luavm, where, pause=0.0):
         engine.wait_metric("mixengine_connections", CONNS)
         loopers = on_worker(engine.port, 1 - worker, 60)
     time.sleep(0.5)
-    ended = loop_until(done, loopers, pause)
+    ended = fail_until(done, loopers, failing) if failing else loop_until(done, loopers, pause)
     found = json.loads(done.communicate()[0])
     print(f"| {what} | {found['lat_p50_us']:.0f} | {found['lat_p99_us']:.0f} | {found['lat_max_us']:.0f} "
           f"| {found['unanswered']} | {ended} |", flush=True)
@@ -88,6 +102,10 @@ def main():
     print("| script | p50 µs | p99 µs | most | unanswered | ended |\n| --- | --- | --- | --- | --- | --- |", flush=True)
     measure("quiet", {}, None)
     measure("loops on the other worker, no preempt", {}, "other")
+    limited = {"memoryLimit": 16 << 20}
+    measure("quiet, memoryLimit", limited, None)
+    for what, code in FAILING.items():
+        measure(f"{what} on the other worker, memoryLimit", limited, "other", failing=code)
     measure("quiet, preempt", PREEMPT, None)
     measure("loops on the other worker, preempt, without a pause", PREEMPT, "other")
     measure("loops once in 2 s on the same worker, preempt", PREEMPT, "same", pause=2)
