@@ -10,6 +10,11 @@ enum {
     CONTROL_BYTES = 256, /* has a ping or a pong at most */
     /* Queued for clients that take less than they are sent, by a script as fast as it can. */
     GROWN_LOOK_BYTES = 1 << 20,
+    /* Who fills a read with so much work, or with so small messages, is read again only when the
+     * others had their turn; small messages then come in smaller reads. */
+    BUSY_NS = 100000,
+    SMALL_MESSAGE = 16,
+    SMALL_READ = 2048,
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */
     SWEEP_MS = 1000,
@@ -48,6 +53,7 @@ struct conn {
     struct timeout read_timer; /* OPEN: silence; LINGERING: patience */
     uint32_t last_read_ms;     /* of the loop's clock, its last bits: read_timeout is far shorter */
     uint32_t discarded;        /* bytes read since it is no longer OPEN */
+    uint32_t counted;          /* messages of the last read, of a record with TLS */
     enum state state;
     bool held : 1;         /* by the owner */
     bool ended : 1;        /* the peer has sent its end */
@@ -57,6 +63,7 @@ struct conn {
     bool silence_seen : 1; /* the read timer is over, and a last look is being taken */
     bool metered : 1;      /* the rates hold */
     bool slow : 1;         /* takes too little, and is being closed */
+    bool crowded : 1;      /* the last read was, with small messages */
     struct out_queue out;
     struct transport_tcp tcp;
     struct meter meter[]; /* one where the limits have a rate, else none */
@@ -628,6 +635,7 @@ static bool take(struct conn *conn, struct bucket *bucket, const struct rate *ra
 
 bool conn_count(struct conn *conn, uint32_t messages)
 {
+    conn->counted += messages;
     return !conn->metered || take(conn, &conn->meter->messages, &conn->limits->messages, messages,
                                   "too many messages");
 }
@@ -638,9 +646,10 @@ static bool count_bytes(struct conn *conn, size_t len)
            take(conn, &conn->meter->bytes, &conn->limits->bytes, len, "too many bytes");
 }
 
-static char *on_room(void *owner)
+static uv_buf_t on_room(void *owner)
 {
-    return ((struct conn *)owner)->conns->scratch;
+    const struct conn *conn = owner;
+    return uv_buf_init(conn->conns->scratch, conn->crowded ? SMALL_READ : TRANSPORT_READ_MAX);
 }
 
 static void take_input(struct conn *conn, const char *data, size_t len)
@@ -669,11 +678,11 @@ static void discard(struct conn *conn, size_t len)
         pause_reading(conn);
 }
 
-/* Who fills a read with so much work is read again only when the others had their turn. */
-static void on_busy(void *owner)
+static void on_full(void *owner, uint64_t took_ns)
 {
     struct conn *conn = owner;
-    if (!conn->reading || conn->state == CLOSED)
+    bool busy = conn->crowded || took_ns > BUSY_NS;
+    if (!busy || !conn->reading || conn->state == CLOSED)
         return;
     stop_reading(conn);
     list_push_back(&conn->conns->waiting, &trouble_of(conn)->in_paused);
@@ -692,10 +701,12 @@ static void on_bytes(void *owner, const char *data, size_t len)
     conn->last_read_ms = now_ms(conn);
     conn->heard = true;
     counter_add(&conn->limits->counters->read_bytes, (int64_t)len);
+    conn->counted = 0;
     if (conn->state != OPEN)
         discard(conn, len);
     else if (count_bytes(conn, len))
         take_input(conn, data, len);
+    conn->crowded = conn->counted > len / SMALL_MESSAGE;
 }
 
 static void on_end(void *owner, int status)
@@ -757,7 +768,7 @@ static void on_closed(void *owner)
 static const struct transport_events events = {
     .on_room = on_room,
     .on_bytes = on_bytes,
-    .on_busy = on_busy,
+    .on_full = on_full,
     .on_end = on_end,
     .on_written = on_written,
     .on_shutdown = on_shutdown,

@@ -25,8 +25,9 @@ static int peer;
 
 /* What the owner was told. */
 static struct buf got;
-static size_t take_most; /* of each on_input */
-static uint64_t busy_ns; /* that each on_input takes */
+static size_t take_most;   /* of each on_input */
+static uint64_t busy_ns;   /* that each on_input takes */
+static size_t message_len; /* of those that it counts; 0: it counts none */
 static bool hold_next, abort_next, ended, flooded, closed;
 static char why[128];
 static const char *last_word; /* that it sends when it is told of the end */
@@ -43,6 +44,8 @@ static size_t on_input(void *owner, const char *data, size_t len)
     buf_append(&got, data, take);
     while (end && uv_hrtime() < end)
         continue;
+    if (message_len > 0)
+        assert_true(conn_count(conn, (uint32_t)(take / message_len)));
     if (hold_next)
         conn_hold(conn);
     hold_next = false;
@@ -107,6 +110,7 @@ static int set_up(void **state)
         .max_backlog = 1 << 20, .max_input = 1 << 20, .read_ahead = 65536, .counters = &counters};
     take_most = SIZE_MAX;
     busy_ns = 0;
+    message_len = 0;
     send_next = 0;
     hold_next = abort_next = ended = flooded = closed = false;
     why[0] = '\0';
@@ -595,6 +599,37 @@ static void who_makes_much_work_waits_for_its_turn(void **state)
         assert_int_equal(got.len, i * TRANSPORT_READ_MAX);
         conns_read_on(&conns);
     }
+}
+
+/* Reads until there is nothing more in this turn; how much in all. */
+static size_t read_for_a_turn(void)
+{
+    size_t before;
+    conns_read_on(&conns);
+    do {
+        before = got.len;
+        uv_run(&loop, UV_RUN_NOWAIT);
+    } while (got.len > before);
+    return got.len;
+}
+
+static void who_sends_small_messages_is_read_in_small_parts(void **state)
+{
+    (void)state;
+    static char block[4 * TRANSPORT_READ_MAX];
+    enum { SMALL = 2048 };
+    size_t first = TRANSPORT_READ_MAX;
+    conn_start(conn);
+    assert_int_equal(write(peer, block, sizeof block), sizeof block);
+    message_len = 15;
+    assert_int_equal(read_for_a_turn(), first);
+    assert_int_equal(read_for_a_turn(), first + SMALL);
+    assert_int_equal(read_for_a_turn(), first + 2 * SMALL);
+    message_len = 17;
+    int turns = 0;
+    while (read_for_a_turn() < sizeof block)
+        turns++; /* a read that takes long is its turn's last one */
+    assert_true(turns < 4);
 }
 
 static void who_makes_much_work_may_end_with_it(void **state)
@@ -1107,6 +1142,7 @@ int main(void)
         TEST(with_nothing_to_leave_out_a_slow_client_is_closed),
         TEST(what_the_socket_has_taken_does_not_wait),
         TEST(who_makes_much_work_waits_for_its_turn),
+        TEST(who_sends_small_messages_is_read_in_small_parts),
         TEST(who_makes_much_work_may_end_with_it),
         TEST(who_waits_for_its_turn_may_end),
         TEST(what_is_encrypted_and_waits_weighs),

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -12,12 +13,14 @@ struct transport;
 
 /* What the transport tells; `owner` is the connection. */
 struct transport_events {
-    /* TRANSPORT_READ_MAX bytes for what comes next; all connections of a loop may share them. */
-    char *(*on_room)(void *owner);
+    /* Where the next read goes, and how much is to be read. There are TRANSPORT_READ_MAX bytes,
+     * which all connections of a loop may share. */
+    uv_buf_t (*on_room)(void *owner);
     /* `data` is valid during the call and not kept. */
     void (*on_bytes)(void *owner, const char *data, size_t len);
-    /* After on_bytes, if any: a full read has taken long, and libuv would go on with the next. */
-    void (*on_busy)(void *owner);
+    /* After on_bytes, if any, which took so long: the read was full, and libuv would go on with the
+     * next, up to 32 before it looks at another socket. */
+    void (*on_full)(void *owner, uint64_t took_ns);
     void (*on_end)(void *owner, int status); /* UV_EOF, or what broke; no bytes follow */
     void (*on_written)(void *owner, int status);
     void (*on_shutdown)(void *owner);

@@ -7,9 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* libuv reads a socket up to 32 times before it looks at the next one. */
-enum { BUSY_NS = 100000 };
-
 /* One at a time, as a shutdown comes when all is written. Made when first needed: most connections
  * never have a write that waits. */
 union request {
@@ -44,22 +41,21 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct transport *t = of_handle(handle);
-    *buf = uv_buf_init(t->events->on_room(t->owner), TRANSPORT_READ_MAX);
+    *buf = t->events->on_room(t->owner);
 }
 
-static void on_full_read(struct transport *t, const char *data)
+static void on_full_read(struct transport *t, const uv_buf_t *buf)
 {
     uint64_t begun_ns = uv_hrtime();
-    t->events->on_bytes(t->owner, data, TRANSPORT_READ_MAX);
-    if (uv_hrtime() - begun_ns > BUSY_NS)
-        t->events->on_busy(t->owner);
+    t->events->on_bytes(t->owner, buf->base, buf->len);
+    t->events->on_full(t->owner, uv_hrtime() - begun_ns);
 }
 
 static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
     struct transport *t = of_handle(handle);
-    if (n == TRANSPORT_READ_MAX)
-        on_full_read(t, buf->base);
+    if (n > 0 && (size_t)n == buf->len)
+        on_full_read(t, buf);
     else if (n > 0)
         t->events->on_bytes(t->owner, buf->base, (size_t)n);
     else if (n < 0)

@@ -343,10 +343,11 @@ static int shut_down(struct transport *t)
 
 /* -- reading -- */
 
-static char *on_room(void *owner)
+static uv_buf_t on_room(void *owner)
 {
     struct transport_tls *tls = owner;
-    return tls->io->read;
+    struct transport *t = &tls->transport;
+    return uv_buf_init(tls->io->read, (unsigned)t->events->on_room(t->owner).len);
 }
 
 static void end(struct transport_tls *tls, int status)
@@ -361,7 +362,7 @@ static void end(struct transport_tls *tls, int status)
 static bool decrypt(struct transport_tls *tls)
 {
     struct transport *t = &tls->transport;
-    char *room = t->events->on_room(t->owner);
+    char *room = t->events->on_room(t->owner).base; /* a record has to go in */
     ERR_clear_error();
     int n = SSL_read(tls->ssl, room, TRANSPORT_READ_MAX);
     int error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, n);
@@ -388,10 +389,10 @@ static void on_bytes(void *owner, const char *data, size_t len)
     tls->in_len = 0;
 }
 
-static void on_busy(void *owner)
+static void on_full(void *owner, uint64_t took_ns)
 {
     struct transport_tls *tls = owner;
-    tls->transport.events->on_busy(tls->transport.owner);
+    tls->transport.events->on_full(tls->transport.owner, took_ns);
 }
 
 /* An end without TLS' own is an end all the same: whatever came before it is the peer's. */
@@ -455,7 +456,7 @@ static const struct transport_ops tls_ops = {
 static const struct transport_events tcp_events = {
     .on_room = on_room,
     .on_bytes = on_bytes,
-    .on_busy = on_busy,
+    .on_full = on_full,
     .on_end = on_end,
     .on_written = on_written,
     .on_shutdown = on_shutdown,
