@@ -135,7 +135,7 @@ once() {
     port=$(free_port)
     place
     start && await "the server" answers && make_run || return 1
-    await_quiet
+    [[ $size == quick ]] || await_quiet
     timeout 90 "${on_load[@]}" "$generator" "${run[@]}" --url "ws://127.0.0.1:$port$path" "${options[@]}" \
         "${server[@]}" --children --json >"$dir/load" 2>"$dir/load.err" || [[ -s $dir/load ]] || {
         echo "$peer $mode: $(head -c 300 "$dir/load.err")" >&2
