@@ -13,7 +13,7 @@ enum {
     /* Who fills a read with so much work, or with so small messages, is read again only when the
      * others had their turn; small messages then come in smaller reads. */
     BUSY_NS = 100000,
-    SMALL_MESSAGE = 16,
+    SMALL_MESSAGE = 32,
     SMALL_READ = 2048,
     LINGER_MS = 1000,
     LINGER_BYTES = 4 << 20, /* discarded after a close: hardly ever so much was under way */

@@ -621,11 +621,11 @@ static void who_sends_small_messages_is_read_in_small_parts(void **state)
     size_t first = TRANSPORT_READ_MAX;
     conn_start(conn);
     assert_int_equal(write(peer, block, sizeof block), sizeof block);
-    message_len = 15;
+    message_len = 31;
     assert_int_equal(read_for_a_turn(), first);
     assert_int_equal(read_for_a_turn(), first + SMALL);
     assert_int_equal(read_for_a_turn(), first + 2 * SMALL);
-    message_len = 17;
+    message_len = 33;
     int turns = 0;
     while (read_for_a_turn() < sizeof block)
         turns++; /* a read that takes long is its turn's last one */
