@@ -16,6 +16,7 @@
 #include "worker/rest.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 
 enum {
     /* A turn's share of work before the loop polls again: what is left goes on in the next one. */
+    TURN_ACCEPTED = 8, /* connections: each asks for something at once */
     TURN_SESSIONS = 1024,
     TURN_FLUSHES = 256,
     TURN_FAN_OUT = 64, /* flushes of a fan-out */
@@ -50,7 +52,8 @@ struct worker {
     uint64_t second_due_ns;
     struct conns conns;
     struct prefaces prefaces;
-    uint64_t preface_logged_ms; /* when one that failed was last logged; 0: never */
+    struct msg *accepted, **accepted_end; /* connections, let in turn by turn, in order */
+    uint64_t preface_logged_ms;           /* when one that failed was last logged; 0: never */
     uint64_t preface_failures;
     uint64_t slow_closed, slow_dropped, slow_logged_ms; /* what was told of slow clients, when */
     struct script_env env;
@@ -119,11 +122,34 @@ static bool flush(struct worker *w)
     return true;
 }
 
+static void on_accepted(struct worker *w, struct msg_accepted *m);
+
+/* True when some are left. */
+static bool let_in(struct worker *w, unsigned most)
+{
+    for (unsigned i = 0; i < most && w->accepted; i++) {
+        struct msg *msg = w->accepted;
+        w->accepted = msg->next;
+        if (!w->accepted)
+            w->accepted_end = &w->accepted;
+        on_accepted(w, container_of(msg, struct msg_accepted, msg));
+    }
+    return w->accepted;
+}
+
+static void line_up(struct worker *w, struct msg *msg)
+{
+    msg->next = NULL;
+    *w->accepted_end = msg;
+    w->accepted_end = &msg->next;
+}
+
 static void on_turn(uv_prepare_t *prepare)
 {
     struct worker *w = prepare->data;
+    bool left = let_in(w, TURN_ACCEPTED);
     conns_read_on(&w->conns);
-    bool left = script_env_turn(&w->env, TURN_SESSIONS);
+    left |= script_env_turn(&w->env, TURN_SESSIONS);
     redis_pools_flush(w->env.redis);
     prefaces_turn(&w->prefaces);
     left |= flush(w);
@@ -332,6 +358,7 @@ static void on_config(struct worker *w, struct msg_config *m)
 static void drain(struct worker *w)
 {
     w->draining = true;
+    let_in(w, UINT_MAX); /* where they are closed */
     prefaces_drop(&w->prefaces, "the engine is stopping");
     list_for_each(node, &w->env.all) session_dismiss(
         list_entry(node, struct session, in_all), CLOSE_STOP, 1001, "", "the engine is stopping");
@@ -371,7 +398,7 @@ static void on_message(struct msg *msg, void *data)
     struct worker *w = data;
     switch ((enum msg_type)msg->type) {
     case MSG_ACCEPTED:
-        on_accepted(w, container_of(msg, struct msg_accepted, msg));
+        line_up(w, msg);
         break;
     case MSG_COMMAND:
         on_command(w, container_of(msg, struct command, msg));
@@ -461,7 +488,7 @@ struct worker *worker_new(const struct worker_options *options)
 {
     struct worker *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
     CHECK(w);
-    *w = (struct worker){.options = *options};
+    *w = (struct worker){.options = *options, .accepted_end = &w->accepted};
     config_ref(options->config);
     snprintf(w->name, sizeof w->name, "worker %u", options->number);
     w->pulse.name = w->name;
@@ -575,6 +602,7 @@ void worker_free(struct worker *w)
 {
     w->stopped = w->env.over = true;
     mailbox_drain(&w->box);
+    let_in(w, UINT_MAX); /* where they are closed */
     prefaces_drop(&w->prefaces, "the engine is stopping");
     /* What a drain that ran out of time has left. */
     list_for_each(node, &w->env.all) session_abandon(list_entry(node, struct session, in_all));
