@@ -20,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "whole"))
 
 from harness import Engine, binary  # noqa: E402
 from lab import ENTRY, Lab, LuaError  # noqa: E402
+from wsclient import Closed  # noqa: E402
 
 BENCH = os.environ.get("BENCH") or pathlib.Path(binary()).parent / "engine-bench"
 CONNS, SECONDS = 20, 3
@@ -70,11 +71,18 @@ def loop_until(done, clients, pause):
 
 
 def fail_until(done, clients, code):
-    """The same client, again as soon as it has its error. Returns how many were closed."""
-    while done.poll() is None:
-        with contextlib.suppress(LuaError):
-            clients[0].lua(code)
-    return 0
+    """A client again and again, as soon as it has its error, or if that was refused memory. Returns how many were closed."""
+    closed = 0
+    while done.poll() is None and clients:
+        clients[-1].sock.settimeout(0.05)
+        try:
+            clients[-1].lua(code)
+        except (LuaError, TimeoutError):
+            pass
+        except Closed:
+            clients.pop()
+            closed += 1
+    return closed
 
 
 def measure(what, luavm, where, pause=0.0, failing=None):
