@@ -532,15 +532,15 @@ def test_who_has_gone_holds_no_message(make_engine):
             file:close()
         end"""
     engine = make_engine(ROOM + waits, server={"protocol": "websocket", "pingInterval": 0, "maxMessageSize": 8 * MIB})
-    before = memory(engine)
+    before = engine.resident()
     clients = [connect(engine.port) for _ in range(20)]
     for client in clients:
         send_all(client, frame(BINARY, bytes(4 * MIB), fin=False))
-    wait_until(lambda: memory(engine) > before + 60 * MIB, 10, "80 MiB")
+    wait_until(lambda: engine.resident() > before + 60 * MIB, 20, "80 MiB")
     for client in clients:
         client.reset()
     engine.wait_metric("mixengine_tasks_suspended", len(clients))
-    wait_until(lambda: memory(engine) < before + 12 * MIB, 20, "memory given back")
+    wait_until(lambda: engine.resident() < before + 12 * MIB, 20, "memory given back")
     assert engine.metric("mixengine_tasks_suspended") == len(clients)
     (engine.folder / "enough").touch()
     engine.wait_metric("mixengine_tasks_suspended", 0)

@@ -24,7 +24,7 @@ from consumer import CONSUME, Api, Event, consume_params, send_params
 from harness import FIXTURES, chat_binary, has_ipv6, probe_binary, seconds, times, wait_until, yaml
 from lab import ENTRY, Lab
 from probe import FOREVER, Probe
-from tls import Authority, Tls, openssl, over
+from tls import Authority, openssl, over
 from test_access import SETTINGS, hashed, user
 from wsclient import TEXT, Client, Closed, connect, frame
 
