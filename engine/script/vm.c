@@ -101,7 +101,7 @@ void vm_explain(struct vm *vm, lua_State *L, int status)
 
 /* The collector may take memory (for a smaller table of strings), and is stuck if that is refused.
  */
-static int garbage(lua_State *L, int what, int size)
+static int run_collector(lua_State *L, int what, int size)
 {
     struct vm *vm = vm_of(L), *outside = vm_enter(vm->env, NULL);
     int over = lua_gc(L, what, size);
@@ -111,7 +111,7 @@ static int garbage(lua_State *L, int what, int size)
 
 static int collect_all(lua_State *L)
 {
-    garbage(L, LUA_GCCOLLECT, 0);
+    run_collector(L, LUA_GCCOLLECT, 0);
     return 0;
 }
 
@@ -485,7 +485,7 @@ uint64_t vm_memory(const struct vm *vm)
 static int collect(lua_State *L)
 {
     bool stopped = !lua_gc(L, LUA_GCISRUNNING, 0);
-    lua_pushboolean(L, stopped || garbage(L, LUA_GCSTEP, COLLECT_KB));
+    lua_pushboolean(L, stopped || run_collector(L, LUA_GCSTEP, COLLECT_KB));
     return 1;
 }
 
